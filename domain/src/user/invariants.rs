@@ -1,0 +1,341 @@
+//! What stays true whatever users are asked, in whatever order.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use serde_json::json;
+
+use super::*;
+
+type Checked = Result<(), TestCaseError>;
+
+/// One command and all there is to know about it.
+struct Step {
+    before: User,
+    command: Command,
+    outcome: Result<Vec<Event>, Rejection>,
+    after: User,
+    /// Every event of the stream so far, this step's included.
+    log: Vec<Event>,
+}
+
+fn run(commands: Vec<Command>) -> Vec<Step> {
+    let mut state = User::default();
+    let mut log = Vec::new();
+    let mut steps = Vec::new();
+    for command in commands {
+        let before = state.clone();
+        let outcome = decide(&before, &command);
+        for event in outcome.iter().flatten() {
+            state = state.evolve(event);
+            log.push(event.clone());
+        }
+        steps.push(Step {
+            before,
+            command,
+            outcome,
+            after: state.clone(),
+            log: log.clone(),
+        });
+    }
+    steps
+}
+
+fn decide(state: &User, command: &Command) -> Result<Vec<Event>, Rejection> {
+    state.decide(command.clone(), DateTime::<Utc>::UNIX_EPOCH)
+}
+
+fn through_json(event: &Event) -> Event {
+    serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()
+}
+
+fn invariant_deleted_users_never_change(step: &Step) -> Checked {
+    if let User::Deleted { .. } = step.before {
+        prop_assert!(step.outcome.is_err());
+        prop_assert_eq!(&step.after, &step.before);
+    }
+    Ok(())
+}
+
+fn invariant_replayed_state_equals_live_state(step: &Step) -> Checked {
+    let replayed = step
+        .log
+        .iter()
+        .map(through_json)
+        .fold(User::default(), |user, event| user.evolve(&event));
+    prop_assert_eq!(&replayed, &step.after);
+    Ok(())
+}
+
+fn invariant_every_event_survives_json(step: &Step) -> Checked {
+    for event in step.outcome.iter().flatten() {
+        prop_assert_eq!(&through_json(event), event);
+    }
+    Ok(())
+}
+
+fn invariant_every_event_is_named_after_its_category(step: &Step) -> Checked {
+    for event in step.outcome.iter().flatten() {
+        let json = serde_json::to_value(event).unwrap();
+        let names: Vec<&String> = json.as_object().unwrap().keys().collect();
+        prop_assert!(
+            matches!(names[..], [name] if name.starts_with("user.")),
+            "{names:?}"
+        );
+    }
+    Ok(())
+}
+
+fn invariant_a_command_is_at_most_one_event(step: &Step) -> Checked {
+    prop_assert!(step.outcome.iter().flatten().count() <= 1);
+    Ok(())
+}
+
+fn invariant_an_event_changes_something(step: &Step) -> Checked {
+    let appended = step.outcome.iter().flatten().count() > 0;
+    prop_assert_eq!(appended, step.before != step.after);
+    Ok(())
+}
+
+fn invariant_a_change_that_changes_nothing_appends_nothing(step: &Step) -> Checked {
+    if let (Command::Change(_), Ok(_)) = (&step.command, &step.outcome) {
+        prop_assert_eq!(decide(&step.after, &step.command), Ok(vec![]));
+    }
+    Ok(())
+}
+
+/// Field by field: dropping any one of them from the event must lose something.
+fn invariant_a_change_names_only_what_changes(step: &Step) -> Checked {
+    for event in step.outcome.iter().flatten() {
+        if let (Event::Changed(changes), User::Living(before)) = (event, &step.before) {
+            prop_assert_eq!(&Changes::clone(changes).against(before), &**changes);
+        }
+    }
+    Ok(())
+}
+
+fn invariant_claims_hold_the_id_for_ever(step: &Step) -> Checked {
+    let id = match &step.after {
+        User::Unregistered => {
+            prop_assert!(step.after.claims().is_empty());
+            return Ok(());
+        }
+        User::Living(profile) => &profile.id,
+        User::Deleted { id } => id,
+    };
+    let held = Claim::new(LOOKUP, id.as_str(), Rejection::IdTaken);
+    prop_assert!(step.after.claims().contains(&held));
+    Ok(())
+}
+
+fn invariant_the_id_never_changes(step: &Step) -> Checked {
+    let Some(Event::Created(first)) = step.log.first() else {
+        prop_assert_eq!(&step.after, &User::Unregistered);
+        return Ok(());
+    };
+    let held = Claim::new(LOOKUP, first.id.as_str(), Rejection::IdTaken);
+    prop_assert_eq!(step.after.claims().into_iter().next(), Some(held));
+    Ok(())
+}
+
+fn invariant_no_value_is_claimed_twice(step: &Step) -> Checked {
+    let claims = step.after.claims();
+    let distinct: BTreeSet<_> = claims.iter().map(|it| (it.namespace, &it.value)).collect();
+    prop_assert_eq!(distinct.len(), claims.len());
+    Ok(())
+}
+
+fn invariant_a_changed_email_is_not_verified(step: &Step) -> Checked {
+    if let (User::Living(before), User::Living(after)) = (&step.before, &step.after) {
+        prop_assert!(before.email == after.email || !after.email_verified);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn users_keep_their_invariants(commands in vec(any_command(), 0..40)) {
+        for step in &run(commands) {
+            invariant_deleted_users_never_change(step)?;
+            invariant_replayed_state_equals_live_state(step)?;
+            invariant_every_event_survives_json(step)?;
+            invariant_every_event_is_named_after_its_category(step)?;
+            invariant_a_command_is_at_most_one_event(step)?;
+            invariant_an_event_changes_something(step)?;
+            invariant_a_change_that_changes_nothing_appends_nothing(step)?;
+            invariant_a_change_names_only_what_changes(step)?;
+            invariant_claims_hold_the_id_for_ever(step)?;
+            invariant_the_id_never_changes(step)?;
+            invariant_no_value_is_claimed_twice(step)?;
+            invariant_a_changed_email_is_not_verified(step)?;
+        }
+    }
+
+    /// Also of events that `decide` would not have said in that order.
+    #[test]
+    fn any_log_can_be_read_and_its_dead_stay_dead(events in vec(any_event(), 0..40)) {
+        let mut state = User::default();
+        for event in &events {
+            let before = state.clone();
+            state = state.evolve(event);
+            if let User::Deleted { .. } = before {
+                prop_assert_eq!(&state, &before);
+            }
+            let claims = state.claims();
+            let distinct: BTreeSet<_> = claims.iter().map(|it| (it.namespace, &it.value)).collect();
+            prop_assert_eq!(distinct.len(), claims.len());
+        }
+    }
+}
+
+// Few values each, so that commands often meet what is there already.
+
+fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => any_new_user().prop_map(|user| Command::Create(user.into())),
+        8 => any_changes().prop_map(|changes| Command::Change(changes.into())),
+        1 => Just(Command::Delete),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => any_new_user().prop_map(|user| Event::Created(user.into())),
+        4 => any_changes().prop_map(|changes| Event::Changed(changes.into())),
+        1 => Just(Event::Deleted(Deleted {})),
+    ]
+}
+
+fn any_new_user() -> impl Strategy<Value = NewUser> {
+    let names = (
+        any_id(),
+        option::of(any_matricule()),
+        any_text(),
+        option::of(any_text()),
+        option::of(any_text()),
+        option::of(any_email()),
+        option::of(any_username()),
+    );
+    let rest = (
+        option::of(any_avatar()),
+        option::of(any_sexe()),
+        option::of(any_text()),
+        option::of(any_preferences()),
+        option::of(Just(CustomerId::parse("c-1").unwrap())),
+        option::of(any_user_type()),
+        any::<bool>(),
+    );
+    (names, rest).prop_map(
+        |(
+            (id, matricule, nom, prenom, ministere, email, username),
+            (avatar, sexe, telephone, preferences, customer_id, user_type, is_company_owner),
+        )| NewUser {
+            id,
+            matricule,
+            nom,
+            prenom,
+            ministere,
+            avatar,
+            sexe,
+            email,
+            username,
+            telephone,
+            preferences,
+            customer_id,
+            user_type,
+            is_company_owner,
+        },
+    )
+}
+
+fn any_changes() -> impl Strategy<Value = Changes> {
+    let names = (
+        option::of(any_matricule()),
+        option::of(any_text()),
+        any_patch(any_text()),
+        any_patch(any_text()),
+        any_patch(any_email()),
+        any_patch(any_username()),
+    );
+    let rest = (
+        any_patch(any_avatar()),
+        any_patch(any_sexe()),
+        any_patch(any_text()),
+        any_patch(any_preferences()),
+        any_patch(any_user_type()),
+        option::of(any::<bool>()),
+    );
+    (names, rest).prop_map(
+        |(
+            (matricule, nom, prenom, ministere, email, username),
+            (avatar, sexe, telephone, preferences, user_type, is_company_owner),
+        )| Changes {
+            matricule,
+            nom,
+            prenom,
+            ministere,
+            avatar,
+            sexe,
+            email,
+            username,
+            telephone,
+            preferences,
+            user_type,
+            is_company_owner,
+        },
+    )
+}
+
+fn any_patch<T: Clone + std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Patch<T>> {
+    prop_oneof![
+        2 => Just(Patch::Keep),
+        1 => Just(Patch::Clear),
+        2 => value.prop_map(Patch::Set),
+    ]
+}
+
+fn any_id() -> impl Strategy<Value = UserId> {
+    "u-[12]".prop_map(|raw| UserId::parse(&raw).unwrap())
+}
+
+fn any_matricule() -> impl Strategy<Value = Matricule> {
+    "[mu]-[12]".prop_map(|raw| Matricule::parse(&raw).unwrap())
+}
+
+fn any_text() -> impl Strategy<Value = Text> {
+    "(Awa|\"é\\\\|日本)".prop_map(|raw| Text::parse(&raw).unwrap())
+}
+
+fn any_email() -> impl Strategy<Value = Email> {
+    "[aAb]@example\\.org".prop_map(|raw| Email::parse(&raw).unwrap())
+}
+
+fn any_username() -> impl Strategy<Value = Username> {
+    "[ab]".prop_map(|raw| Username::parse(&raw).unwrap())
+}
+
+fn any_avatar() -> impl Strategy<Value = AvatarUrl> {
+    "https://example\\.org/[ab]".prop_map(|raw| AvatarUrl::parse(&raw).unwrap())
+}
+
+fn any_sexe() -> impl Strategy<Value = Sexe> {
+    prop_oneof![Just(Sexe::M), Just(Sexe::F)]
+}
+
+fn any_user_type() -> impl Strategy<Value = UserType> {
+    prop_oneof![Just(UserType::Sme), Just(UserType::FinancialInstitution)]
+}
+
+fn any_preferences() -> impl Strategy<Value = Preferences> {
+    prop_oneof![
+        Just(json!({})),
+        Just(json!({"theme": "sombre"})),
+        any::<f64>().prop_map(|zoom| json!({"zoom": [zoom, null]})),
+    ]
+    .prop_map(|value| Preferences::parse(value).unwrap())
+}

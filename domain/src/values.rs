@@ -1,0 +1,331 @@
+//! What a person is described with: parsed once, valid ever after.
+//!
+//! Reading a stored value never checks it again: a rule may become stricter,
+//! but what was stored has happened.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
+use url::Url;
+
+/// Why a value is not accepted: a sentence for who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(&'static str);
+
+impl Invalid {
+    pub(crate) const fn new(sentence: &'static str) -> Self {
+        Self(sentence)
+    }
+}
+
+/// A line of text: a name, a ministry, a telephone number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Text(String);
+
+impl Text {
+    /// Accepts 1 to 200 characters without control characters; trims, and composes accents.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        line(raw).map(Self)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name to log in with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Username(String);
+
+impl Username {
+    /// Accepts what [`Text::parse`] does.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        line(raw).map(Self)
+    }
+
+    /// The name as written; case counts.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn line(raw: &str) -> Result<String, Invalid> {
+    let text = composed(raw);
+    // Characters, not bytes: an accent must not shorten what a name may be.
+    if (1..=200).contains(&text.chars().count()) && !text.contains(char::is_control) {
+        Ok(text)
+    } else {
+        Err(Invalid("1 à 200 caractères, sans caractère de contrôle"))
+    }
+}
+
+fn composed(raw: &str) -> String {
+    raw.trim().nfc().collect()
+}
+
+/// An e-mail address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Email(String);
+
+impl Email {
+    /// Accepts `local@domain` in at most 254 characters.
+    ///
+    /// Lenient: only a mail that arrives proves an address. Quoted local parts
+    /// and address literals are refused.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        let text = composed(raw);
+        let plausible = text.chars().count() <= 254
+            && text
+                .split_once('@')
+                .is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
+        if plausible {
+            Ok(Self(text))
+        } else {
+            Err(Invalid("adresse e-mail valide, 254 caractères au plus"))
+        }
+    }
+
+    /// The address as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form in which two addresses are compared.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        // Composed once more: a few letters have a composed form in lower case only.
+        self.0.to_lowercase().nfc().collect()
+    }
+}
+
+fn is_local_part(local: &str) -> bool {
+    !local.is_empty()
+        && !local
+            .contains(|c: char| c.is_whitespace() || c.is_control() || r#"()<>[]:;,\""#.contains(c))
+}
+
+fn is_domain(domain: &str) -> bool {
+    domain.split('.').all(|label| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && !label.contains(|c: char| c.is_whitespace() || c.is_control())
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii())
+    })
+}
+
+/// The address of a picture.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AvatarUrl(String);
+
+impl AvatarUrl {
+    /// Accepts an `http://` or `https://` URL of at most 2048 characters; keeps it as written.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        let text = raw.trim();
+        // The URL parser drops tabs and line ends in silence, and reads `http:a` as `http://a`.
+        let plausible = text.chars().count() <= 2048
+            && !text.contains(char::is_control)
+            && (has_prefix(text, "http://") || has_prefix(text, "https://"))
+            && Url::parse(text).is_ok_and(|url| url.has_host());
+        if plausible {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid("URL http(s) valide, 2048 caractères au plus"))
+        }
+    }
+
+    /// The URL as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// What a user set up: a JSON object that only the clients understand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferences(Map<String, Value>);
+
+impl Preferences {
+    /// The largest accepted object, in bytes of compact JSON.
+    pub const MAX_BYTES: usize = 16 * 1024;
+    /// The deepest accepted nesting. JSON readers stop at 128 levels, and an
+    /// event or a message wraps the object in some more.
+    pub const MAX_DEPTH: usize = 64;
+
+    /// Accepts an object of at most 16 KiB, 64 levels deep, without the NUL character.
+    pub fn parse(value: Value) -> Result<Self, Invalid> {
+        const RULE: Invalid =
+            Invalid("objet JSON de 16 Kio et 64 niveaux au plus, sans caractère nul");
+        if !is_storable(&value, Self::MAX_DEPTH) {
+            return Err(RULE);
+        }
+        match value {
+            Value::Object(map) if compact_len(&map) <= Self::MAX_BYTES => Ok(Self(map)),
+            _ => Err(RULE),
+        }
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+// PostgreSQL's `jsonb` refuses NUL, in keys as in strings.
+fn is_storable(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_storable(item, levels - 1)),
+        Value::Object(map) => {
+            levels > 0
+                && map
+                    .iter()
+                    .all(|(key, item)| !key.contains('\0') && is_storable(item, levels - 1))
+        }
+    }
+}
+
+fn compact_len(map: &Map<String, Value>) -> usize {
+    serde_json::to_vec(map).map_or(usize::MAX, |json| json.len())
+}
+
+/// A person's sex, as the civil status records it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sexe {
+    /// Male.
+    M,
+    /// Female.
+    F,
+}
+
+impl Sexe {
+    /// Accepts `M` and `F`.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        [Self::M, Self::F]
+            .into_iter()
+            .find(|sexe| sexe.as_str() == raw.trim())
+            .ok_or(Invalid("M ou F"))
+    }
+
+    /// The letter that is stored and sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::M => "M",
+            Self::F => "F",
+        }
+    }
+}
+
+/// What kind of customer a user acts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UserType {
+    /// A small or medium-sized enterprise.
+    #[serde(rename = "SME")]
+    Sme,
+    /// A bank, an insurer, a microfinance institution.
+    FinancialInstitution,
+}
+
+impl UserType {
+    /// Accepts `SME` and `FINANCIAL_INSTITUTION`.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        [Self::Sme, Self::FinancialInstitution]
+            .into_iter()
+            .find(|user_type| user_type.as_str() == raw.trim())
+            .ok_or(Invalid("SME ou FINANCIAL_INSTITUTION"))
+    }
+
+    /// The word that is stored and sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sme => "SME",
+            Self::FinancialInstitution => "FINANCIAL_INSTITUTION",
+        }
+    }
+}
+
+/// What a change does to an optional field.
+///
+/// In JSON an absent field is kept, `null` clears and a value sets; the field
+/// needs `#[serde(default, skip_serializing_if = "Patch::is_keep")]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patch<T> {
+    /// Leaves the field as it is.
+    #[default]
+    Keep,
+    /// Empties the field.
+    Clear,
+    /// Gives the field this value.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// Whether the field is left as it is.
+    #[must_use]
+    pub fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    /// Carries the change out.
+    pub fn apply_to(&self, field: &mut Option<T>)
+    where
+        T: Clone,
+    {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = None,
+            Self::Set(value) => *field = Some(value.clone()),
+        }
+    }
+
+    /// The same change, or `Keep` where the field has that value already.
+    #[must_use]
+    pub fn against(self, current: Option<&T>) -> Self
+    where
+        T: PartialEq,
+    {
+        let holds_already = match &self {
+            Self::Keep => true,
+            Self::Clear => current.is_none(),
+            Self::Set(value) => current == Some(value),
+        };
+        if holds_already { Self::Keep } else { self }
+    }
+}
+
+impl<T: Serialize> Serialize for Patch<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            // Written as null it would be read back as `Clear`.
+            Self::Keep => Err(ser::Error::custom("a kept field has no JSON: skip it")),
+            Self::Clear => serializer.serialize_none(),
+            Self::Set(value) => serializer.serialize_some(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Clear, Self::Set))
+    }
+}
+
+#[cfg(test)]
+mod tests;

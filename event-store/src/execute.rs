@@ -1,0 +1,205 @@
+//! The one write path: load a stream, decide on it, append through the [`Appender`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::Aggregate;
+use moka::sync::Cache;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::appender::Appender;
+use crate::event::{Metadata, Position, StreamId, Version};
+use crate::job::Job;
+use crate::store::{EventStore, IdempotencyKey, StoreError};
+
+/// How long a command may wait for its turn and be decided again before it is refused.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many streams' states are kept per aggregate.
+const CACHED_STREAMS: u64 = 100_000;
+
+/// An aggregate's state as of one version of its stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded<A> {
+    /// The state.
+    pub state: A,
+    /// The version it is the state of; 0 before the first event.
+    pub version: Version,
+    /// Of the last event.
+    pub position: Position,
+    /// The time of the first event.
+    pub created_at: Option<DateTime<Utc>>,
+    /// The time of the last event.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+impl<A: Default> Default for Loaded<A> {
+    fn default() -> Self {
+        let state = A::default();
+        Self { state, version: 0, position: Position::START, created_at: None, updated_at: None }
+    }
+}
+
+/// A condition on the version that a command finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum IfMatch {
+    /// None.
+    #[default]
+    Any,
+    /// One of these versions.
+    OneOf(Vec<Version>),
+}
+
+impl IfMatch {
+    pub(crate) fn holds(&self, version: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// A command and what comes with it.
+#[derive(Clone, Debug)]
+pub struct Request<C> {
+    /// The stream to decide on.
+    pub stream: StreamId,
+    /// What is asked.
+    pub command: C,
+    /// Whether the stream is likely to have no event yet: then it is not loaded
+    /// first. Only a hint; the log has the last word.
+    pub new_stream: bool,
+    /// A condition on the stream's version.
+    pub if_match: IfMatch,
+    /// Under which the command counts once.
+    pub key: Option<IdempotencyKey>,
+    /// Stored with each event.
+    pub metadata: Metadata,
+}
+
+/// A command that was carried out.
+#[derive(Clone, Debug)]
+pub struct Executed<A> {
+    /// Its stream; of a repeated command the stream of the first one.
+    pub stream: StreamId,
+    /// What it left; of a repeated command what the first one left.
+    pub after: Arc<Loaded<A>>,
+    /// Whether an earlier command with the same key had been carried out already.
+    pub repeated: bool,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<R> {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Rejected(R),
+    /// The stream is at another version than [`IfMatch`] asks for.
+    #[error("the stream is at version {actual}")]
+    VersionMismatch {
+        /// The stream's version.
+        actual: Version,
+    },
+    /// The key was used before for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Too many commands wait; this one was not carried out.
+    #[error("too many commands wait")]
+    Overloaded,
+    /// The log could not be reached, or not in time. [`StoreError::Unavailable`]
+    /// leaves open whether the command was carried out.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+}
+
+/// Carries out the commands of one aggregate.
+#[derive(Clone)]
+pub struct Commands<A: Aggregate> {
+    appender: Appender,
+    store: Arc<dyn EventStore>,
+    cache: Cache<StreamId, Arc<Loaded<A>>>,
+}
+
+impl<A: Aggregate> Commands<A> {
+    /// Commands on `store`, gathered by `appender` with those of other aggregates.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>, appender: Appender) -> Self {
+        Self { appender, store, cache: Cache::new(CACHED_STREAMS) }
+    }
+
+    /// Decides on a command and makes its events durable before it returns.
+    ///
+    /// Dropping the future does not stop the command.
+    pub async fn execute(
+        &self,
+        request: Request<A::Command>,
+    ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
+        let permit = self.appender.admit().ok_or(ExecuteError::Overloaded)?;
+        let deadline = Instant::now() + PATIENCE;
+        let (reply, answer) = oneshot::channel();
+        let known = match self.cache.get(&request.stream) {
+            Some(cached) => Some(cached),
+            None if request.new_stream => Some(Arc::default()),
+            None => None,
+        };
+        let mut job = Job::new(self.clone(), request, permit, deadline, reply);
+        if let Some(known) = known {
+            job.decide_on(known);
+            self.appender.submit(Box::new(job));
+        } else {
+            // A task of its own: a query that is dropped half-way costs its connection.
+            let commands = self.clone();
+            tokio::spawn(async move {
+                match commands.load(job.stream(), Version::MAX).await {
+                    Ok(loaded) => {
+                        job.decide_on(loaded);
+                        commands.appender.submit(Box::new(job));
+                    }
+                    Err(error) => job.reply(Err(Arc::new(error).into())),
+                }
+            });
+        }
+        answer.await.unwrap_or_else(|_| {
+            Err(Arc::new(StoreError::Unavailable("the appender has stopped".into())).into())
+        })
+    }
+
+    /// The state of a stream as its events up to version `up_to` leave it.
+    pub async fn load(&self, stream: &StreamId, up_to: Version) -> Result<Arc<Loaded<A>>, StoreError> {
+        let mut loaded = Loaded::<A>::default();
+        for stored in self.store.read_stream(stream, 0, up_to).await? {
+            let recorded = stored.decode::<A::Event>()?;
+            loaded = Loaded {
+                state: loaded.state.evolve(&recorded.event),
+                version: recorded.version,
+                position: recorded.position,
+                created_at: loaded.created_at.or(Some(recorded.recorded_at)),
+                updated_at: Some(recorded.recorded_at),
+            };
+        }
+        Ok(Arc::new(loaded))
+    }
+
+    /// The stream that holds a claim.
+    pub async fn holder(&self, claim: &crate::ClaimValue) -> Result<Option<StreamId>, StoreError> {
+        self.store.holder(claim).await
+    }
+
+    pub(crate) fn cached(&self, stream: &StreamId) -> Option<Arc<Loaded<A>>> {
+        self.cache.get(stream)
+    }
+
+    /// Keeps a state that the log confirmed.
+    pub(crate) fn keep(&self, stream: &StreamId, loaded: Arc<Loaded<A>>) {
+        self.cache.insert(stream.clone(), loaded);
+    }
+
+    pub(crate) fn clock(&self) -> &dyn crate::Clock {
+        self.appender.clock()
+    }
+
+    pub(crate) fn ids(&self) -> &dyn crate::IdSource {
+        self.appender.ids()
+    }
+}

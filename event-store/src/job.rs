@@ -1,0 +1,277 @@
+//! A command on its way through the appender, whatever its aggregate.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::Aggregate;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use crate::codec::{self, SCHEMA_VERSION};
+use crate::event::{Position, StreamId, Version};
+use crate::execute::{Commands, ExecuteError, Executed, Loaded, Request};
+use crate::store::{ClaimValue, NewEvent, Proposal, StoreError, Verdict};
+
+/// The state of a stream within a batch: an `Arc<Loaded<A>>` of its aggregate.
+pub(crate) type LaneState = Arc<dyn Any + Send + Sync>;
+
+/// A job with its aggregate forgotten, so that one batch holds jobs of all.
+#[async_trait]
+pub(crate) trait AnyJob: Send {
+    fn stream(&self) -> &StreamId;
+    fn deadline(&self) -> Instant;
+    /// Decides on the state that the lane has reached, or, as the first of its
+    /// lane, on the newest state known. Returns what the lane reaches with it.
+    fn propose(&mut self, lane: Option<&Lane>) -> Result<(Proposal, Lane), StoreError>;
+    /// Answers the caller, or gives the job back to be decided again. `before`
+    /// is what the log confirmed of its lane in this batch.
+    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>) -> Settled;
+    /// Forgets what was decided on and reads it again.
+    async fn reload(&mut self) -> Result<LaneState, StoreError>;
+    /// Takes a state that another job of the same stream has reloaded.
+    fn reloaded(&mut self, state: &LaneState);
+    fn fail(self: Box<Self>, error: Arc<StoreError>);
+}
+
+/// What a lane has reached within a batch, should its jobs so far win.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    pub(crate) base: Version,
+    pub(crate) state: LaneState,
+}
+
+pub(crate) enum Settled {
+    /// Answered; with the state that the log now confirms, if any.
+    Answered(Option<LaneState>),
+    /// To be decided again on a fresh read.
+    Again(Box<dyn AnyJob>),
+}
+
+type Reply<A> =
+    oneshot::Sender<Result<Executed<A>, ExecuteError<<A as Aggregate>::Rejection>>>;
+
+/// What was decided, until the log has confirmed it.
+struct Decided<A: Aggregate> {
+    on: Arc<Loaded<A>>,
+    outcome: Result<A, ExecuteError<A::Rejection>>,
+    events: Version,
+    refusals: Vec<A::Rejection>,
+}
+
+pub(crate) struct Job<A: Aggregate> {
+    commands: Commands<A>,
+    request: Request<A::Command>,
+    known: Arc<Loaded<A>>,
+    decided: Option<Decided<A>>,
+    deadline: Instant,
+    reply: Reply<A>,
+    // Held until the answer: it bounds how many commands wait.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<A: Aggregate> Job<A> {
+    pub(crate) fn new(
+        commands: Commands<A>,
+        request: Request<A::Command>,
+        permit: OwnedSemaphorePermit,
+        deadline: Instant,
+        reply: Reply<A>,
+    ) -> Self {
+        let known = Arc::default();
+        Self { commands, request, known, decided: None, deadline, reply, _permit: permit }
+    }
+
+    pub(crate) fn stream(&self) -> &StreamId {
+        &self.request.stream
+    }
+
+    pub(crate) fn decide_on(&mut self, known: Arc<Loaded<A>>) {
+        self.known = known;
+    }
+
+    pub(crate) fn reply(self, answer: Result<Executed<A>, ExecuteError<A::Rejection>>) {
+        // Who asked may have gone; the command counts all the same.
+        let _ = self.reply.send(answer);
+    }
+
+    /// The newest state known of the stream.
+    fn newest(&self) -> Arc<Loaded<A>> {
+        match self.commands.cached(&self.request.stream) {
+            Some(cached) if cached.version > self.known.version => cached,
+            Some(_) | None => self.known.clone(),
+        }
+    }
+
+    /// Decides on a state: what it would become, and the events for it.
+    fn decide(&self, on: &Loaded<A>) -> (Result<A, ExecuteError<A::Rejection>>, Vec<A::Event>) {
+        match on.state.decide(self.request.command.clone(), self.commands.clock().now()) {
+            Err(rejection) => (Err(ExecuteError::Rejected(rejection)), Vec::new()),
+            Ok(_) if !self.request.if_match.holds(on.version) => {
+                (Err(ExecuteError::VersionMismatch { actual: on.version }), Vec::new())
+            }
+            Ok(events) => {
+                let after = events.iter().fold(on.state.clone(), A::evolve);
+                (Ok(after), events)
+            }
+        }
+    }
+
+    fn encode(&self, events: &[A::Event]) -> Result<Vec<NewEvent>, StoreError> {
+        let meta = serde_json::to_vec(&self.request.metadata)
+            .map_err(|e| codec::CodecError::Unencodable(e.to_string()))?;
+        let encode = |event| {
+            let (type_name, data) = codec::encode(event)?;
+            let id = self.commands.ids().next();
+            let meta = meta.clone();
+            Ok(NewEvent { id, type_name, schema_version: SCHEMA_VERSION, data, meta })
+        };
+        events.iter().map(encode).collect()
+    }
+
+    /// The log stands where it was decided on: what holds now, and the answer.
+    fn confirmed(
+        self,
+        decided: Decided<A>,
+        before: Arc<Loaded<A>>,
+        first: Option<Position>,
+        recorded_at: DateTime<Utc>,
+    ) -> Settled {
+        let after = match (&decided.outcome, first) {
+            (Ok(state), Some(first)) => Arc::new(Loaded {
+                state: state.clone(),
+                version: decided.on.version + decided.events,
+                position: Position::new(first.get() + i64::from(decided.events) - 1),
+                created_at: before.created_at.or(Some(recorded_at)),
+                updated_at: Some(recorded_at),
+            }),
+            (Ok(_), None) | (Err(_), _) => before,
+        };
+        let stream = self.request.stream.clone();
+        self.commands.keep(&stream, after.clone());
+        let answer = decided.outcome.map(|_| Executed { stream, after: after.clone(), repeated: false });
+        self.reply(answer);
+        Settled::Answered(Some(after))
+    }
+
+    /// Answers as the first command with the same key was answered.
+    fn repeat(self, stream: StreamId, version: Version) {
+        tokio::spawn(async move {
+            let answer = match self.commands.load(&stream, version).await {
+                Ok(after) => Ok(Executed { stream, after, repeated: true }),
+                Err(error) => Err(Arc::new(error).into()),
+            };
+            self.reply(answer);
+        });
+    }
+}
+
+#[async_trait]
+impl<A: Aggregate> AnyJob for Job<A> {
+    fn stream(&self) -> &StreamId {
+        &self.request.stream
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn propose(&mut self, lane: Option<&Lane>) -> Result<(Proposal, Lane), StoreError> {
+        let in_lane = lane.and_then(|lane| Some((lane.base, downcast::<A>(&lane.state)?)));
+        let (base, on) = in_lane.unwrap_or_else(|| {
+            let newest = self.newest();
+            (newest.version, newest)
+        });
+        let (outcome, events) = self.decide(&on);
+        let encoded = self.encode(&events)?;
+        let count = Version::try_from(encoded.len())
+            .map_err(|_| StoreError::Refused("too many events of one command".into()))?;
+
+        let (held, wanted) = match &outcome {
+            Ok(after) if count > 0 => (on.state.claims(), after.claims()),
+            Ok(_) | Err(_) => (Vec::new(), Vec::new()),
+        };
+        let value = |claim: &domain::Claim<_>| ClaimValue {
+            namespace: claim.namespace,
+            value: claim.value.clone(),
+        };
+        let held_values: Vec<_> = held.iter().map(value).collect();
+        let (mut take, mut refusals) = (Vec::new(), Vec::new());
+        let mut release = held_values.clone();
+        for claim in wanted {
+            let value = value(&claim);
+            release.retain(|held| *held != value);
+            if !held_values.contains(&value) {
+                take.push(value);
+                refusals.push(claim.refusal);
+            }
+        }
+
+        // Times and position are the log's to give; until then the old ones stand in.
+        let reached: LaneState = match &outcome {
+            Ok(state) if count > 0 => {
+                Arc::new(Loaded { state: state.clone(), version: on.version + count, ..(*on).clone() })
+            }
+            Ok(_) | Err(_) => on.clone(),
+        };
+        let proposal = Proposal {
+            stream: self.request.stream.clone(),
+            base,
+            expected: on.version,
+            events: encoded,
+            take,
+            release,
+            key: self.request.key,
+            keep_key: outcome.is_ok(),
+        };
+        self.decided = Some(Decided { on, outcome, events: count, refusals });
+        Ok((proposal, Lane { base, state: reached }))
+    }
+
+    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>) -> Settled {
+        let Some(decided) = self.decided.take() else { return Settled::Again(self) };
+        match verdict {
+            Verdict::Done { first, recorded_at } => {
+                let before = before.and_then(|state| downcast(&state)).unwrap_or(decided.on.clone());
+                self.confirmed(decided, before, first, recorded_at)
+            }
+            Verdict::Repeated { stream, version } => {
+                self.repeat(stream, version);
+                Settled::Answered(None)
+            }
+            Verdict::KeyReused => {
+                self.reply(Err(ExecuteError::KeyReused));
+                Settled::Answered(None)
+            }
+            Verdict::ClaimTaken(index) => match decided.refusals.into_iter().nth(index) {
+                Some(refusal) => {
+                    self.reply(Err(ExecuteError::Rejected(refusal)));
+                    Settled::Answered(None)
+                }
+                None => Settled::Again(self),
+            },
+            Verdict::Stale => Settled::Again(self),
+        }
+    }
+
+    async fn reload(&mut self) -> Result<LaneState, StoreError> {
+        self.known = self.commands.load(&self.request.stream, Version::MAX).await?;
+        self.commands.keep(&self.request.stream, self.known.clone());
+        Ok(self.known.clone())
+    }
+
+    fn reloaded(&mut self, state: &LaneState) {
+        if let Some(known) = downcast(state) {
+            self.known = known;
+        }
+    }
+
+    fn fail(self: Box<Self>, error: Arc<StoreError>) {
+        self.reply(Err(error.into()));
+    }
+}
+
+fn downcast<A: Aggregate>(state: &LaneState) -> Option<Arc<Loaded<A>>> {
+    state.clone().downcast().ok()
+}

@@ -1,0 +1,29 @@
+//! The log: commands are decided and appended here, and everything else reads from here.
+//!
+//! One write path, [`Commands::execute`]: load, decide, append in a batch with
+//! whatever else arrives at the same moment. One read path, [`Subscription`]:
+//! every event in order from a checkpoint. Both work on any [`EventStore`];
+//! [`postgres::PostgresStore`] is the one there is.
+//!
+//! This crate knows what an [`domain::Aggregate`] is and none by name; it knows
+//! nothing of HTTP, projections or messages. A further backend implements
+//! [`EventStore`] and passes `tests/contract.rs`.
+
+mod appender;
+mod clock;
+mod codec;
+mod event;
+mod execute;
+mod job;
+pub mod postgres;
+mod store;
+mod subscribe;
+
+pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
+pub use codec::{CodecError, decode, encode};
+pub use event::{Metadata, Position, Recorded, StoredEvent, StreamId, Version};
+pub use execute::{Commands, ExecuteError, Executed, IfMatch, Loaded, Request};
+pub use appender::Appender;
+pub use postgres::MIGRATOR;
+pub use store::{ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, StoreError, Verdict};
+pub use subscribe::{Checkpoint, SubscribeError, Subscription};

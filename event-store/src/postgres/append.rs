@@ -1,0 +1,258 @@
+//! Appending a batch: one round trip, one commit, and certainty about its outcome.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{PostgresStore, head};
+use crate::event::Position;
+use crate::store::{Proposal, StoreError, Verdict};
+
+/// How long a batch that may have been stored is sent again, until its outcome is known.
+const UNCLEAR_LIMIT: Duration = Duration::from_secs(5);
+/// How long a batch that was never sent waits for a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// Between two tries.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// How often tables of idempotency keys are made and dropped; they are made a week ahead.
+const ROTATE_EVERY: Duration = Duration::from_secs(3_600);
+
+impl PostgresStore {
+    pub(super) async fn append_batch(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
+        let columns = Columns::of(batch, |claim| self.claim(claim));
+        let started = Instant::now();
+        let mut sent = false;
+        let mut slot = self.appender.lock().await;
+        loop {
+            let limit = if sent { UNCLEAR_LIMIT } else { CONNECT_LIMIT };
+            let left = limit.saturating_sub(started.elapsed());
+            let tried = async {
+                let mut connection = match slot.take() {
+                    Some(connection) => connection,
+                    None => self.connect_appender().await?,
+                };
+                sent = true;
+                let rows = columns.send(&mut connection).await?;
+                *slot = Some(connection);
+                Ok(rows)
+            };
+            let error = match tokio::time::timeout(left, tried).await {
+                Ok(Ok(rows)) => return self.verdicts(batch, &rows),
+                Ok(Err(error)) => error,
+                Err(_) => sqlx::Error::PoolTimedOut,
+            };
+            // The connection is gone: taken out above and not put back.
+            if let Some(refusal) = refusal(&error) {
+                return Err(refusal);
+            }
+            let limit = if sent { UNCLEAR_LIMIT } else { CONNECT_LIMIT };
+            if started.elapsed() + RETRY_EVERY >= limit {
+                return Err(StoreError::Unavailable(error.to_string()));
+            }
+            tracing::warn!(sent, "Will append again on a new connection: {error}");
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+
+    async fn connect_appender(&self) -> Result<PgConnection, sqlx::Error> {
+        self.options
+            .clone()
+            .options([
+                // The commit is the acknowledgement, whatever the server's default is.
+                ("synchronous_commit", "on"),
+                // Under a lock, each statement must see what the last holder committed.
+                ("default_transaction_isolation", "read committed"),
+                ("statement_timeout", "5s"),
+                ("lock_timeout", "1s"),
+                ("idle_in_transaction_session_timeout", "5s"),
+            ])
+            .application_name("annuaire appender")
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .connect()
+            .await
+    }
+
+    fn verdicts(&self, batch: &[Proposal], rows: &[Row]) -> Result<Vec<Verdict>, StoreError> {
+        let strange = |what: &str| StoreError::Corrupt(format!("append_batch answered without {what}"));
+        let (batch_row, losers) = rows.split_first().ok_or_else(|| strange("a row"))?;
+        let recorded_at = batch_row.recorded_at.ok_or_else(|| strange("a time"))?;
+        let mut head = batch_row.position.ok_or_else(|| strange("a head"))?;
+        let mut losers = losers.iter().peekable();
+        let mut claims_before = 0;
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for (number, proposal) in (1..).zip(batch) {
+            let verdict = match losers.next_if(|row| row.command == number) {
+                None => {
+                    let first = (!proposal.events.is_empty()).then_some(Position::new(head + 1));
+                    head += i64::try_from(proposal.events.len()).unwrap_or(i64::MAX);
+                    Verdict::Done { first, recorded_at }
+                }
+                Some(row) => row.verdict(claims_before).ok_or_else(|| strange("a known verdict"))?,
+            };
+            claims_before += proposal.take.len();
+            verdicts.push(verdict);
+        }
+        head::note(&self.head, Position::new(head));
+        Ok(verdicts)
+    }
+}
+
+/// Whether the server refused what the batch holds: then sending it again is no use.
+///
+/// Classes 22 (data exception), 23 (constraint violation), 42 (no such function
+/// or right) and 54 (program limit): <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+fn refusal(error: &sqlx::Error) -> Option<StoreError> {
+    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    let class = error.code().get(..2)?;
+    if class == "23" {
+        // The checks under the lock make this impossible; the index is the last defence.
+        tracing::error!(code = error.code(), "A batch broke a constraint, which is a defect: {error}");
+    }
+    matches!(class, "22" | "23" | "42" | "54").then(|| StoreError::Refused(error.to_string()))
+}
+
+/// A row of `append_batch`'s answer.
+struct Row {
+    command: i32,
+    verdict: i16,
+    stream: Option<String>,
+    version: i32,
+    position: Option<i64>,
+    recorded_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl Row {
+    /// The numbers are those of the function's constants.
+    fn verdict(&self, claims_before: usize) -> Option<Verdict> {
+        Some(match self.verdict {
+            1 => Verdict::Done {
+                first: Some(Position::new(self.position?)),
+                recorded_at: self.recorded_at?,
+            },
+            2 => Verdict::Repeated { stream: self.stream.clone()?.into(), version: self.version },
+            3 => Verdict::KeyReused,
+            4 => Verdict::Stale,
+            5 => Verdict::ClaimTaken(usize::try_from(self.version).ok()?.checked_sub(claims_before + 1)?),
+            _ => return None,
+        })
+    }
+}
+
+/// The arguments of `append_batch`; its text says what each column is.
+#[derive(Default)]
+struct Columns<'a> {
+    c_stream: Vec<&'a str>,
+    c_base: Vec<i32>,
+    c_expected: Vec<i32>,
+    c_version: Vec<i32>,
+    c_first_event: Vec<Option<Uuid>>,
+    c_key: Vec<Option<Uuid>>,
+    c_request: Vec<Option<Uuid>>,
+    c_keep_key: Vec<bool>,
+    t_command: Vec<i32>,
+    t_stream: Vec<&'a str>,
+    t_claim: Vec<Uuid>,
+    r_claim: Vec<Uuid>,
+    r_command: Vec<i32>,
+    e_command: Vec<i32>,
+    e_stream: Vec<&'a str>,
+    e_version: Vec<i32>,
+    e_id: Vec<Uuid>,
+    e_type: Vec<&'a str>,
+    e_schema_version: Vec<i16>,
+    e_subject: Vec<Option<&'a str>>,
+    e_enc: Vec<i16>,
+    e_data: Vec<&'a [u8]>,
+    e_meta: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a [Proposal], hash: impl Fn(&crate::ClaimValue) -> Uuid) -> Self {
+        let mut columns = Self::default();
+        for (command, proposal) in (1..).zip(batch) {
+            let stream = proposal.stream.as_str();
+            columns.c_stream.push(stream);
+            columns.c_base.push(proposal.base);
+            columns.c_expected.push(proposal.expected);
+            columns.c_first_event.push(proposal.events.first().map(|event| event.id));
+            columns.c_key.push(proposal.key.map(|key| key.key));
+            columns.c_request.push(proposal.key.map(|key| key.request));
+            columns.c_keep_key.push(proposal.keep_key);
+            for claim in &proposal.take {
+                columns.t_command.push(command);
+                columns.t_stream.push(stream);
+                columns.t_claim.push(hash(claim));
+            }
+            for claim in &proposal.release {
+                columns.r_claim.push(hash(claim));
+                columns.r_command.push(command);
+            }
+            let mut version = proposal.expected;
+            for event in &proposal.events {
+                version += 1;
+                columns.e_command.push(command);
+                columns.e_stream.push(stream);
+                columns.e_version.push(version);
+                columns.e_id.push(event.id);
+                columns.e_type.push(&event.type_name);
+                columns.e_schema_version.push(event.schema_version);
+                columns.e_subject.push(None);
+                columns.e_enc.push(0);
+                columns.e_data.push(&event.data);
+                columns.e_meta.push(&event.meta);
+            }
+            columns.c_version.push(version);
+        }
+        columns
+    }
+
+    async fn send(&self, connection: &mut PgConnection) -> Result<Vec<Row>, sqlx::Error> {
+        sqlx::query_as!(
+            Row,
+            r#"
+            SELECT command AS "command!", verdict AS "verdict!", stream, version AS "version!",
+                   "position", recorded_at
+            FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                              $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+            "#,
+            &self.c_stream as _,
+            &self.c_base,
+            &self.c_expected,
+            &self.c_version,
+            &self.c_first_event as _,
+            &self.c_key as _,
+            &self.c_request as _,
+            &self.c_keep_key,
+            &self.t_command,
+            &self.t_stream as _,
+            &self.t_claim,
+            &self.r_claim,
+            &self.r_command,
+            &self.e_command,
+            &self.e_stream as _,
+            &self.e_version,
+            &self.e_id,
+            &self.e_type as _,
+            &self.e_schema_version,
+            &self.e_subject as _,
+            &self.e_enc,
+            &self.e_data as _,
+            &self.e_meta as _,
+        )
+        .fetch_all(connection)
+        .await
+    }
+}
+
+/// Makes and drops the tables of idempotency keys as the days go by.
+pub(super) async fn rotate_idempotency(pool: &PgPool) {
+    loop {
+        if let Err(error) = sqlx::query!("SELECT idempotency_rotate()").execute(pool).await {
+            tracing::warn!("Could not rotate the idempotency keys, will try again: {error}");
+        }
+        tokio::time::sleep(ROTATE_EVERY).await;
+    }
+}

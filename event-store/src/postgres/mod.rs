@@ -1,0 +1,188 @@
+//! The log in PostgreSQL.
+//!
+//! Appends go through one connection of its own to one SQL function,
+//! `append_batch`, which takes a lock before it reads: so positions are given in
+//! the order of commits, without a hole. Reads go through a pool.
+
+mod append;
+mod head;
+mod read;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
+
+use crate::event::{Position, StoredEvent, StreamId, Version};
+use crate::store::{ClaimValue, EventStore, LogId, Proposal, StoreError, Verdict, leading_128_bits};
+
+/// The migrations of the log and of the read models beside it.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Connections for reads; an append needs none of them.
+const READ_CONNECTIONS: u32 = 16;
+/// How long a read may wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A pooled connection that rested longer than this is tried before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// An [`EventStore`] in PostgreSQL.
+pub struct PostgresStore {
+    options: PgConnectOptions,
+    pool: PgPool,
+    /// The appender's connection; taken out while an append runs, so that an
+    /// append that is dropped half-way takes it along.
+    appender: Mutex<Option<PgConnection>>,
+    head: watch::Sender<Position>,
+    log: LogId,
+    claim_key: Hmac<Sha256>,
+}
+
+impl PostgresStore {
+    /// Opens the log that `options` lead to. The schema must be there already.
+    pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
+        let pool = pool(options.clone(), READ_CONNECTIONS);
+        let mut connection = pool.acquire().await.map_err(unavailable)?;
+        refuse_unsafe_settings(&mut connection).await?;
+        let log = sqlx::query!("SELECT log_id, generation FROM log")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        let key = sqlx::query_scalar!("SELECT key FROM keyring.log_keys WHERE name = 'claim'")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        let claim_key = Hmac::new_from_slice(&key)
+            .map_err(|e| StoreError::Corrupt(format!("the claim key is unusable: {e}")))?;
+        let head = read::head(&mut connection).await?;
+        drop(connection);
+        Ok(Self {
+            options,
+            pool,
+            appender: Mutex::new(None),
+            head: watch::Sender::new(head),
+            log: LogId { id: log.log_id, generation: log.generation },
+            claim_key,
+        })
+    }
+
+    /// Keeps this process and the others on this log informed of its head, and
+    /// the tables of idempotency keys in turn. Runs until it is dropped.
+    pub async fn maintain(&self) {
+        tokio::join!(
+            head::tell_others(&self.pool, self.head.subscribe()),
+            head::listen(&self.pool, &self.head),
+            append::rotate_idempotency(&self.pool),
+        );
+    }
+
+    /// The pool for reads.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// 128 bits of the value's HMAC under this log's key.
+    fn claim(&self, claim: &ClaimValue) -> Uuid {
+        let mut mac = self.claim_key.clone();
+        mac.update(claim.namespace.as_bytes());
+        mac.update(&[0]);
+        mac.update(claim.value.as_bytes());
+        leading_128_bits(&mac.finalize().into_bytes())
+    }
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn append(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
+        self.append_batch(batch).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: Version,
+        up_to: Version,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        read::stream(&self.pool, stream, after, up_to).await
+    }
+
+    async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        read::all(&self.pool, after, limit).await
+    }
+
+    async fn holder(&self, claim: &ClaimValue) -> Result<Option<StreamId>, StoreError> {
+        sqlx::query_scalar!("SELECT stream FROM claims WHERE claim = $1", self.claim(claim))
+            .fetch_optional(&self.pool)
+            .await
+            .map(|stream| stream.map(StreamId::from))
+            .map_err(unavailable)
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        read::head(&mut connection).await
+    }
+
+    fn watch_head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+
+    fn log(&self) -> LogId {
+        self.log
+    }
+}
+
+/// A pool that opens its connections when they are needed, hands out none
+/// without trying it that has rested, and gives up soon.
+#[must_use]
+pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                if state.idle_for > TRUSTED_IDLE {
+                    sqlx::Connection::ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(
+            options
+                .options([("statement_timeout", "5s"), ("lock_timeout", "1s")])
+                .log_statements(tracing::log::LevelFilter::Trace),
+        )
+}
+
+/// Without these a crash of the server or its machine loses what was acknowledged.
+async fn refuse_unsafe_settings(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let off = sqlx::query_scalar!(
+        r#"
+        SELECT name AS "name!" FROM pg_settings
+        WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+        "#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    if off.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Unsafe(format!(
+        "PostgreSQL runs with {} off and would lose acknowledged events in a crash; set it on",
+        off.join(" and ")
+    )))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}

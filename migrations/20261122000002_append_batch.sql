@@ -1,0 +1,138 @@
+-- The one way into the log: a batch of commands, decided elsewhere, judged and stored in one commit.
+--
+-- Arrays beginning with c_ have one element a command, t_ one a claim to take, r_ one a claim to
+-- release, e_ one an event; *_command is the 1-based index of the command it belongs to. Events come
+-- in the order of their commands. Commands on one stream form a lane: all name the version the lane
+-- began with (c_base) and each the version it was decided on (c_expected). The caller sees to it
+-- that no two commands of a batch touch the same claim or the same key.
+--
+-- Answers one row for command 0: the head before the batch and the batch's time; then one row for
+-- each command that was not carried out. The others took the positions head+1, head+2 … in order.
+CREATE FUNCTION append_batch(
+    c_stream text[], c_base integer[], c_expected integer[], c_version integer[], c_first_event uuid[],
+    c_key uuid[], c_request uuid[], c_keep_key boolean[],
+    t_command integer[], t_stream text[], t_claim uuid[],
+    r_claim uuid[], r_command integer[],
+    e_command integer[], e_stream text[], e_version integer[], e_id uuid[], e_type text[],
+    e_schema_version smallint[], e_subject text[], e_enc smallint[], e_data bytea[], e_meta bytea[]
+) RETURNS TABLE (command integer, verdict smallint, stream text, version integer,
+                 "position" bigint, recorded_at timestamptz)
+LANGUAGE plpgsql
+-- Every plan below is an index probe per element, whatever the tables held when it was made: a plan
+-- cached on empty tables must not scan them when they are full.
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- The verdicts, as event-store's `Verdict` reads them.
+    done_before  CONSTANT smallint := 1;  -- our own first try had committed
+    repeated     CONSTANT smallint := 2;  -- the key is known, with the same request
+    key_reused   CONSTANT smallint := 3;  -- the key is known, with another request
+    stale        CONSTANT smallint := 4;  -- the stream is not at the version decided on
+    claim_taken  CONSTANT smallint := 5;  -- `version` then is the index of the claim in the batch
+    head         bigint;
+    at           timestamptz;
+    today        date;
+    failed       integer[];
+    won          boolean[];  -- NULL: all of them
+    intact       boolean[];  -- whether all before it in its lane won
+BEGIN
+    -- First of all: whatever is read after this line is committed and stays as it is until we commit.
+    PERFORM pg_advisory_xact_lock(7020658226180341);
+
+    SELECT e.position, e.recorded_at INTO head, at FROM events e ORDER BY e.position DESC LIMIT 1;
+    head := coalesce(head, 0);
+    at := greatest(clock_timestamp(), at);
+
+    failed := ARRAY(
+        SELECT c.ord
+        FROM unnest(c_stream, c_base) WITH ORDINALITY AS c (stream, base, ord)
+        WHERE c.base <> coalesce(
+            (SELECT e.version FROM events e WHERE e.stream = c.stream ORDER BY e.version DESC LIMIT 1), 0));
+    IF cardinality(t_command) > 0 THEN
+        failed := failed || ARRAY(
+            SELECT t.command FROM unnest(t_command, t_claim) AS t (command, claim)
+            WHERE (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1));
+    END IF;
+    IF array_length(array_remove(c_key, NULL), 1) > 0 THEN
+        today := (at AT TIME ZONE 'UTC')::date;
+        failed := failed || ARRAY(
+            SELECT c.ord FROM unnest(c_key) WITH ORDINALITY AS c (key, ord)
+            WHERE c.key IS NOT NULL
+              AND (SELECT true FROM idempotency i
+                   WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today LIMIT 1));
+    END IF;
+
+    RETURN QUERY SELECT 0, 0::smallint, NULL::text, 0, head, at;
+    IF cardinality(failed) > 0 THEN
+        -- Who was decided on the state that a failed one would have left has failed as well.
+        SELECT array_agg(l.ok ORDER BY l.ord), array_agg(coalesce(l.ok_before, true) ORDER BY l.ord)
+        INTO won, intact
+        FROM (
+            SELECT c.ord,
+                   bool_and(c.ord <> ALL (failed)) OVER lane AS ok,
+                   bool_and(c.ord <> ALL (failed)) OVER (lane ROWS BETWEEN UNBOUNDED PRECEDING
+                                                              AND 1 PRECEDING) AS ok_before
+            FROM unnest(c_stream) WITH ORDINALITY AS c (stream, ord)
+            WINDOW lane AS (PARTITION BY c.stream ORDER BY c.ord)
+        ) l;
+        RETURN QUERY
+        SELECT c.ord::integer, v.verdict, v.stream, v.version, v.position, v.recorded_at
+        FROM unnest(c_stream, c_base, c_expected, c_first_event, c_key, c_request)
+             WITH ORDINALITY AS c (stream, base, expected, first_event, key, request, ord)
+        CROSS JOIN LATERAL (
+            (SELECT done_before AS verdict, e.stream, e.version, e.position, e.recorded_at
+             FROM events e
+             WHERE e.stream = c.stream AND e.version = c.expected + 1 AND e.event_id = c.first_event)
+            UNION ALL
+            (SELECT CASE WHEN i.request = c.request THEN repeated ELSE key_reused END,
+                    i.stream, i.version, NULL, NULL
+             FROM idempotency i
+             WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today)
+            UNION ALL
+            -- Only on a confirmed state is a taken claim an answer; else decide again first.
+            (SELECT claim_taken, c.stream, t.ord::integer, NULL, NULL
+             FROM unnest(t_command, t_claim) WITH ORDINALITY AS t (command, claim, ord)
+             WHERE t.command = c.ord AND intact[c.ord]
+               AND c.base = coalesce((SELECT e.version FROM events e WHERE e.stream = c.stream
+                                      ORDER BY e.version DESC LIMIT 1), 0)
+               AND (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1))
+            UNION ALL
+            (SELECT stale, c.stream, 0, NULL, NULL)
+            LIMIT 1
+        ) v
+        WHERE NOT won[c.ord];
+    END IF;
+
+    INSERT INTO events
+    SELECT head + row_number() OVER (ORDER BY e.ord), at,
+           e.id, e.version, e.schema_version, e.enc, e.stream, e.type, e.subject, e.data, e.meta
+    FROM unnest(e_command, e_stream, e_version, e_id, e_type, e_schema_version, e_subject, e_enc,
+                e_data, e_meta)
+         WITH ORDINALITY
+         AS e (command, stream, version, id, type, schema_version, subject, enc, data, meta, ord)
+    WHERE won IS NULL OR won[e.command];
+
+    IF cardinality(r_claim) > 0 THEN
+        DELETE FROM claims k USING unnest(r_claim, r_command) AS r (claim, command)
+        WHERE k.claim = r.claim AND (won IS NULL OR won[r.command]);
+    END IF;
+    IF cardinality(t_command) > 0 THEN
+        INSERT INTO claims
+        SELECT t.claim, t.stream
+        FROM unnest(t_command, t_stream, t_claim) AS t (command, stream, claim)
+        WHERE won IS NULL OR won[t.command];
+    END IF;
+    IF today IS NOT NULL THEN
+        INSERT INTO idempotency
+        SELECT today, c.key, c.request, c.stream, c.version
+        FROM unnest(c_key, c_request, c_stream, c_version, c_keep_key)
+             WITH ORDINALITY AS c (key, request, stream, version, keep, ord)
+        WHERE c.key IS NOT NULL AND c.keep AND (won IS NULL OR won[c.ord]);
+    END IF;
+END $$;

@@ -1,0 +1,26 @@
+-- The read model behind GET /:id, /all and /batch, version 1: a user a row, deleted ones are gone.
+-- The log keeps matricules unique; an index that did so too could only stop the projection.
+CREATE TABLE users_v1 (
+    id                text COLLATE "C"  PRIMARY KEY,
+    matricule         text COLLATE "C",
+    nom               text         NOT NULL,
+    prenom            text,
+    ministere         text,
+    avatar            text,
+    sexe              text,
+    email             text,
+    username          text,
+    telephone         text,
+    preferences       jsonb,
+    status            text         NOT NULL,
+    roles             text[]       NOT NULL,
+    email_verified    boolean      NOT NULL,
+    mfa_enabled       boolean      NOT NULL,
+    user_type         text,
+    customer_id       text,
+    is_company_owner  boolean      NOT NULL,
+    created_at        timestamptz  NOT NULL,
+    updated_at        timestamptz  NOT NULL,
+    version           integer      NOT NULL
+);
+CREATE INDEX users_v1_matricule ON users_v1 (matricule);
