@@ -75,6 +75,9 @@ impl Progress {
     /// Whether the read model holds everything up to `position`, waiting for it at most so long.
     pub async fn reaches(&self, position: Position, within: Duration) -> bool {
         let mut applied = self.0.applied.subscribe();
+        if *applied.borrow() >= position || within.is_zero() {
+            return *applied.borrow() >= position;
+        }
         let reached = async {
             while *applied.borrow_and_update() < position {
                 if self.0.leading.load(Ordering::Relaxed) {
@@ -92,7 +95,17 @@ impl Progress {
     }
 
     /// Reads how far the process that leads has come.
+    ///
+    /// In a task of its own: whoever waits may give up, and a query that is
+    /// dropped half-way costs its connection.
     async fn ask(&self) {
+        let this = self.clone();
+        let asked = tokio::spawn(async move { this.ask_in_turn().await });
+        // It fails only when the runtime ends.
+        let _ = asked.await;
+    }
+
+    async fn ask_in_turn(&self) {
         let Ok(_turn) = self.0.asking.try_lock() else { return };
         let position =
             sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", self.0.name)

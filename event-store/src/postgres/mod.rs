@@ -157,7 +157,12 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         })
         .connect_lazy_with(
             options
-                .options([("statement_timeout", "5s"), ("lock_timeout", "1s")])
+                .options([
+                    ("statement_timeout", "5s"),
+                    ("lock_timeout", "1s"),
+                    // Nothing that is acknowledged is written here; a notification must not wait for a disk.
+                    ("synchronous_commit", "off"),
+                ])
                 .log_statements(tracing::log::LevelFilter::Trace),
         )
 }

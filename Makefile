@@ -1,0 +1,65 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint doc deny sqlx sqlx-fresh campaign bench install services
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SERVICES := $(TARGET)/debug/with-services
+DENY_VERSION := 0.20.2
+DENY := .tools/cargo-deny-$(DENY_VERSION)
+
+# Queries are checked against the committed .sqlx/, whatever a DATABASE_URL or a .env says.
+export SQLX_OFFLINE := true
+
+# Links several times faster. Tried first: some compilers do not know it.
+ifeq ($(shell echo 'int main(void) { return 0; }' | cc -fuse-ld=mold -x c - -o /dev/null 2>/dev/null && echo yes),yes)
+export RUSTFLAGS := $(strip $(RUSTFLAGS) -Clink-arg=-fuse-ld=mold)
+endif
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+run: install ## build and start the service with a database of its own (ARGS: for `annuaire serve`)
+	cargo build --quiet -p annuaire
+	exec $(TARGET)/debug/annuaire serve $(ARGS)
+
+test: install services ## run every test against real servers (ARGS: for `cargo test`)
+	$(SERVICES) cargo test $(ARGS)
+
+check: install fmt lint doc deny sqlx-fresh ## everything but the tests: form, lints, docs, licences, generated files
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace --quiet
+
+deny: $(DENY)/bin/cargo-deny
+	$(DENY)/bin/cargo-deny --workspace check --hide-inclusion-graph licenses bans sources
+
+# Unoptimised: it runs for a second and would compile for minutes.
+$(DENY)/bin/cargo-deny:
+	cargo install --quiet --locked cargo-deny --version $(DENY_VERSION) --root $(DENY) --profile dev --config profile.dev.debug=0
+
+sqlx: install ## write .sqlx/ again, after a query or a migration changed
+	.ci/queries write
+
+sqlx-fresh: install ## fail if .sqlx/ is not what `make sqlx` would write
+	.ci/queries compare
+
+campaign: install services ## run a long randomised test: NAME=kill N=50
+	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored campaign_$(NAME)
+campaign: NAME ?= kill
+campaign: N ?= 50
+
+bench: install services ## measure: NAME=append
+	$(SERVICES) cargo run --release -p bench --bin $(NAME) -- $(ARGS)
+bench: NAME ?= append
+
+install:
+	@.ci/install
+
+# The tests' own build, since their dependencies have more features than a plain build has.
+services:
+	cargo test --no-run --quiet

@@ -1,0 +1,107 @@
+//! The command line.
+
+use std::io::Write;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::settings::{self, ROLES};
+use crate::config::{Config, Sources, effective};
+use crate::fatal::Fatal;
+use crate::{migrate, serve, telemetry};
+
+/// An event-sourced directory of users.
+#[derive(Debug, Parser)]
+#[command(
+    name = "annuaire",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve HTTP and keep the read models up to date
+    #[command(after_help = settings::help())]
+    Serve(Serve),
+    /// Bring the database's schema up to date, then end
+    Migrate,
+    /// Print the effective settings and where each comes from, secrets masked
+    Config {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// What this process does, comma-separated: api, projections (default: everything; wins over ROLES)
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<String>,
+}
+
+impl Cli {
+    /// Does what the command line asks.
+    pub async fn run(self) -> Result<(), Fatal> {
+        match self.command {
+            Command::Serve(Serve { roles }) => {
+                let mut sources = Sources::from_process()?;
+                if let Some(roles) = roles {
+                    sources.command_line(&ROLES, roles);
+                }
+                serve::run(start(&sources)?).await
+            }
+            Command::Migrate => migrate::run(start(&Sources::from_process()?)?).await,
+            Command::Config { json } => print_config(json),
+        }
+    }
+}
+
+fn start(sources: &Sources) -> Result<Config, Fatal> {
+    let config = Config::from_sources(sources)?;
+    telemetry::init(&config.log);
+    Ok(config)
+}
+
+fn print_config(json: bool) -> Result<(), Fatal> {
+    let config = Config::from_sources(&Sources::from_process()?)?;
+    let text = if json {
+        effective::json(&config)
+    } else {
+        effective::text(&config)
+    };
+    // `annuaire config | head` closes the pipe early; that is no failure of ours.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Fatal::new("can't print the settings", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_serve_names_every_setting() {
+        let help = Cli::command()
+            .find_subcommand_mut("serve")
+            .expect("the command exists")
+            .render_long_help()
+            .to_string();
+        for setting in settings::ALL {
+            assert!(help.contains(setting.name), "{} is missing", setting.name);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Configuration: what the environment says, checked once, then plain values.
+
+pub mod effective;
+mod postgres_url;
+mod reader;
+pub mod settings;
+mod sources;
+mod values;
+
+use std::path::PathBuf;
+
+pub use self::effective::Effective;
+pub use self::postgres_url::PostgresUrl;
+pub use self::reader::{Invalid, Problem};
+pub use self::sources::{Origin, Sources};
+pub use self::values::{AuthMode, Host, Http, LogFormat, Role, Roles};
+
+use self::postgres_url::Parts;
+use self::reader::Reader;
+use self::settings as s;
+
+/// Everything the program was told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub http: Http,
+    /// Where the log and the read models are.
+    pub database: Database,
+    /// The schema owner's URL; `None`: that of `database`.
+    pub migration_url: Option<PostgresUrl>,
+    /// The event log's URL; `None`: that of `database`.
+    pub event_store_url: Option<PostgresUrl>,
+    /// Whether `serve` migrates before it starts.
+    pub auto_migrate: bool,
+    /// What this process does.
+    pub roles: Roles,
+    /// Who may do what without a token.
+    pub auth_mode: AuthMode,
+    /// Log lines.
+    pub log: Log,
+    /// The folder of the private servers.
+    pub data_dir: PathBuf,
+    /// Every setting as `annuaire config` shows it.
+    pub effective: Vec<Effective>,
+}
+
+/// The `PostgreSQL` to use.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// One of our own, started and stopped with the program.
+    Private,
+    /// A server that others run.
+    Url(PostgresUrl),
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `None`: text on a terminal, JSON otherwise.
+    pub format: Option<LogFormat>,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+impl Config {
+    /// From the environment of this process and its `.env` file.
+    pub fn from_env() -> Result<Self, Invalid> {
+        Self::from_sources(&Sources::from_process()?)
+    }
+
+    /// From these variables alone.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Invalid> {
+        Self::from_sources(&Sources::from_vars(vars))
+    }
+
+    /// From anything; all that is wrong is in the error.
+    pub fn from_sources(sources: &Sources) -> Result<Self, Invalid> {
+        let mut read = Reader::new(sources);
+        let config = Self::read(&mut read);
+        match config {
+            Some(config) if read.problems.is_empty() => Ok(Self {
+                effective: read.effective,
+                ..config
+            }),
+            _ => Err(Invalid {
+                problems: read.problems,
+            }),
+        }
+    }
+
+    // Reads every setting before the first `?`, so that no problem hides another.
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let port = read.value(&s::PORT, values::port);
+        let host = read.value(&s::HTTP_HOST, values::host);
+        for tls in [&s::TLS_CERT, &s::TLS_KEY] {
+            read.optional(tls, |_| {
+                Err::<(), _>(
+                    "none: this release does not serve HTTPS; put a proxy in front of it"
+                        .to_owned(),
+                )
+            });
+        }
+        let roles = read.value(&s::ROLES, Roles::parse);
+        let database = database(read);
+        let migration_url = read.optional(&s::MIGRATION_DATABASE_URL, PostgresUrl::parse);
+        let private = matches!(database, Some(Database::Private));
+        if private && migration_url.is_some() {
+            read.refuse(
+                &s::MIGRATION_DATABASE_URL,
+                "none without DATABASE_URL: the private PostgreSQL migrates itself",
+            );
+        }
+        let auto_migrate = read.value_or(
+            &s::AUTO_MIGRATE,
+            if private { "true" } else { "false" },
+            values::boolean,
+        );
+        let event_store_url = read.optional(&s::EVENT_STORE_URL, values::event_store_url);
+        let auth_mode = auth_mode(read, host);
+        let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
+        let filter = read.value(&s::RUST_LOG, values::log_filter);
+        Some(Self {
+            http: Http {
+                host: host?,
+                port: port?,
+            },
+            database: database?,
+            migration_url,
+            event_store_url,
+            auto_migrate: auto_migrate?,
+            roles: roles?,
+            auth_mode: auth_mode?,
+            log: Log {
+                format,
+                filter: filter?,
+            },
+            data_dir: PathBuf::from(".data"),
+            effective: Vec::new(),
+        })
+    }
+}
+
+fn database(read: &mut Reader<'_>) -> Option<Database> {
+    let before = read.problems.len();
+    let url = read.optional(&s::DATABASE_URL, PostgresUrl::parse);
+    let text = |value: &str| Ok(value.to_owned());
+    let host = read.optional(&s::DB_HOST, values::host_name);
+    let port = read.optional(&s::DB_PORT, values::server_port);
+    let database = read.optional(&s::DB_DATABASE, text);
+    let user = read.optional(&s::DB_USER, text);
+    let password = read.optional(&s::DB_PASSWORD, text);
+    if read.problems.len() > before {
+        return None;
+    }
+    let no_part = host.is_none()
+        && port.is_none()
+        && database.is_none()
+        && user.is_none()
+        && password.is_none();
+    if url.is_some() || no_part {
+        for part in [&s::DB_HOST, &s::DB_PORT, &s::DB_DATABASE, &s::DB_USER] {
+            read.show_default(part, "none");
+        }
+        return Some(url.map_or(Database::Private, Database::Url));
+    }
+    let or_default = |value: Option<String>, setting: &s::Setting| {
+        value.unwrap_or_else(|| setting.default.to_owned())
+    };
+    let parts = Parts {
+        host: or_default(host, &s::DB_HOST),
+        port: port.or_else(|| values::server_port(s::DB_PORT.default).ok())?,
+        database: or_default(database, &s::DB_DATABASE),
+        user: or_default(user, &s::DB_USER),
+        password,
+    };
+    let url = PostgresUrl::parse(&parts.url()).ok();
+    match &url {
+        Some(url) => read.show_default(&s::DATABASE_URL, &url.masked()),
+        None => read.refuse(&s::DB_HOST, values::HOST_NAME),
+    }
+    url.map(Database::Url)
+}
+
+fn auth_mode(read: &mut Reader<'_>, host: Option<Host>) -> Option<AuthMode> {
+    let before = read.problems.len();
+    let secret = read.optional(&s::JWT_SECRET, values::jwt_secret);
+    let allow_open = read.value(&s::ALLOW_OPEN, values::boolean);
+    // A secret that is too short was still meant to close the door.
+    let closed = secret.is_some() || read.problems.len() > before;
+    let mode = read.value_or(
+        &s::AUTH_MODE,
+        if closed { "required" } else { "open" },
+        AuthMode::parse,
+    )?;
+    match (mode, host, allow_open) {
+        (AuthMode::Required, _, _) => {
+            read.refuse(&s::AUTH_MODE, "open: this release has no authentication");
+        }
+        (AuthMode::Open, Some(host), Some(false)) if !host.is_loopback() => {
+            read.refuse(&s::AUTH_MODE, "open only with HTTP_HOST=localhost (or another loopback address), or with ALLOW_OPEN=true: anyone who reaches the port acts as an administrator");
+        }
+        (AuthMode::Open, _, _) => {}
+    }
+    Some(mode)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The one table of settings: what parsing, `annuaire config` and `annuaire serve --help` share.
+
+use std::fmt::Write;
+
+/// How a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// As it is.
+    Plain,
+    /// Never; may be given as `<NAME>_FILE`.
+    Secret,
+    /// Without its password; may be given as `<NAME>_FILE`.
+    Url,
+}
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Another name for it, read when the first is not set.
+    pub alias: Option<&'static str>,
+    /// The default: a value where it is fixed, words where it depends on other settings.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// How its value may be shown.
+    pub kind: Kind,
+}
+
+impl Setting {
+    /// The variable that names a file holding the value.
+    #[must_use]
+    pub fn file_variable(&self) -> Option<String> {
+        match self.kind {
+            Kind::Plain => None,
+            Kind::Secret | Kind::Url => Some(format!("{}_FILE", self.name)),
+        }
+    }
+}
+
+// A constant each, so that parsing names them, and a list of all, so that none is left out of it.
+macro_rules! settings {
+    ($($constant:ident = $name:literal $(or $alias:literal)?, $kind:ident, $default:literal, $meaning:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`")]
+            pub const $constant: Setting = Setting {
+                name: $name,
+                alias: settings!(@alias $($alias)?),
+                default: $default,
+                meaning: $meaning,
+                kind: Kind::$kind,
+            };
+        )*
+        /// Every setting, in the order of the help.
+        pub const ALL: &[Setting] = &[$($constant),*];
+    };
+    (@alias) => { None };
+    (@alias $alias:literal) => { Some($alias) };
+}
+
+settings! {
+    PORT = "AUTH_USER_SERVICE_PORT", Plain, "8001", "HTTP port; 0 = any free one, printed at start";
+    HTTP_HOST = "HTTP_HOST", Plain, "localhost", "address to listen on: localhost (127.0.0.1 and ::1) or an IP address";
+    TLS_CERT = "TLS_CERT", Plain, "none", "certificate for HTTPS; not in this release";
+    TLS_KEY = "TLS_KEY", Plain, "none", "key for HTTPS; not in this release";
+    ROLES = "ROLES", Plain, "api,projections", "what this process does, comma-separated";
+    DATABASE_URL = "DATABASE_URL", Url, "a private PostgreSQL under .data/", "postgres://… with the log and the read models; wins over DB_*";
+    DB_HOST = "DB_HOST", Plain, "localhost", "PostgreSQL's host, or the folder of its socket";
+    DB_PORT = "DB_PORT", Plain, "5432", "PostgreSQL's port";
+    DB_DATABASE = "DB_DATABASE" or "DB_NAME", Plain, "annuaire", "PostgreSQL's database";
+    DB_USER = "DB_USER", Plain, "annuaire", "PostgreSQL's user";
+    DB_PASSWORD = "DB_PASSWORD", Secret, "none", "PostgreSQL's password";
+    MIGRATION_DATABASE_URL = "MIGRATION_DATABASE_URL", Url, "DATABASE_URL", "the schema owner's URL, used for migrations only";
+    AUTO_MIGRATE = "AUTO_MIGRATE", Plain, "true with the private PostgreSQL, else false", "migrate at start";
+    EVENT_STORE_URL = "EVENT_STORE_URL", Url, "DATABASE_URL", "postgres://… of the event log";
+    JWT_SECRET = "JWT_SECRET", Secret, "none", "secret that tokens are signed with, at least 32 bytes";
+    AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: not in this release";
+    ALLOW_OPEN = "ALLOW_OPEN", Plain, "false", "true: AUTH_MODE=open on more than the loopback address";
+    LOG_FORMAT = "LOG_FORMAT", Plain, "text on a terminal, else json", "log lines: text or json";
+    RUST_LOG = "RUST_LOG", Plain, "info,sqlx=warn", "which log lines are written";
+}
+
+/// The table as text for the help.
+#[must_use]
+pub fn help() -> String {
+    let mut text = String::from(
+        "Settings, from the environment or a .env file in the working folder (the environment wins):\n",
+    );
+    for setting in ALL {
+        let Setting {
+            name,
+            alias,
+            default,
+            meaning,
+            kind: _,
+        } = setting;
+        let alias = alias
+            .map(|alias| format!(" (or {alias})"))
+            .unwrap_or_default();
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            "\n  {name}{alias}\n      {meaning}\n      [default: {default}]"
+        );
+        if let Some(file) = setting.file_variable() {
+            let _ = write!(text, " [{file}: a file that holds it]");
+        }
+    }
+    text.push_str(
+        "\n\nAn empty value counts as not set. `annuaire config` prints what is in effect.",
+    );
+    text
+}

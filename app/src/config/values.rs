@@ -1,0 +1,193 @@
+//! The accepted form of each value. An error is the sentence that says it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tracing_subscriber::EnvFilter;
+
+use super::PostgresUrl;
+
+/// Where HTTP is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// The address to listen on.
+    pub host: Host,
+    /// The port; 0: any free one.
+    pub port: u16,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// Both 127.0.0.1 and, where the machine has it, `::1`.
+    Localhost,
+    /// This one.
+    Address(IpAddr),
+}
+
+impl Host {
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Self::Localhost => true,
+            Self::Address(address) => address.to_canonical().is_loopback(),
+        }
+    }
+
+    /// The sockets to bind, the first of which must work.
+    #[must_use]
+    pub fn sockets(self, port: u16) -> Vec<SocketAddr> {
+        match self {
+            Self::Localhost => vec![
+                (Ipv4Addr::LOCALHOST, port).into(),
+                (Ipv6Addr::LOCALHOST, port).into(),
+            ],
+            Self::Address(address) => vec![(address, port).into()],
+        }
+    }
+}
+
+/// Something that a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Serves HTTP.
+    Api,
+    /// Keeps the read models up to date.
+    Projections,
+}
+
+/// What this process does; never nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(BTreeSet<Role>);
+
+impl Roles {
+    /// Whether this process has the role.
+    #[must_use]
+    pub fn contains(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let roles = text.split(',').map(|name| match name.trim() {
+            "api" => Ok(Role::Api),
+            "projections" => Ok(Role::Projections),
+            name @ ("outbox" | "inbound") => Err(format!(
+                "api, projections, or both with a comma; {name} comes in a later release"
+            )),
+            _ => Err("api, projections, or both with a comma".to_owned()),
+        });
+        roles.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self
+            .0
+            .iter()
+            .map(|role| match role {
+                Role::Api => "api",
+                Role::Projections => "projections",
+            })
+            .collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// Who may do what without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Anyone acts as an administrator.
+    Open,
+    /// A token is needed.
+    Required,
+}
+
+impl AuthMode {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "open" => Ok(Self::Open),
+            "required" => Ok(Self::Required),
+            _ => Err("open".to_owned()),
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+impl LogFormat {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("text or json".to_owned()),
+        }
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "a port, 0 to 65535 (0: any free one)".to_owned())
+}
+
+pub(super) fn server_port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| "a port, 1 to 65535".to_owned())
+}
+
+pub(super) fn host(text: &str) -> Result<Host, String> {
+    match text {
+        "localhost" => Ok(Host::Localhost),
+        _ => text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .map(Host::Address)
+            .map_err(|_| "localhost, or an IP address such as 127.0.0.1, 0.0.0.0 or ::".to_owned()),
+    }
+}
+
+pub(super) const HOST_NAME: &str = "a host name, an IP address or the folder of a socket";
+
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    // These would end the host and turn the rest of a URL into something else.
+    if text.contains(['@', '?', '#', ' ']) {
+        return Err(HOST_NAME.to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "true or false".to_owned())
+}
+
+pub(super) fn jwt_secret(text: &str) -> Result<(), String> {
+    if text.len() < 32 {
+        return Err("at least 32 bytes".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn event_store_url(text: &str) -> Result<PostgresUrl, String> {
+    if text.starts_with("esdb:") {
+        return Err("postgres://…; EventStoreDB (esdb://) comes in a later release".to_owned());
+    }
+    PostgresUrl::parse(text)
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("directives such as info,sqlx=warn ({error})"))
+}

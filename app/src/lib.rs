@@ -1,0 +1,16 @@
+//! The program `annuaire`: configuration, command line, wiring, lifecycle, telemetry, and the
+//! servers it starts for itself when it is given none.
+//!
+//! Rules live in `domain`, storage in `event-store`; this crate only puts the parts together and
+//! is the one place that reads the environment. A new setting is one line in
+//! [`config::settings`] and one in [`config::Config::from_sources`].
+
+mod banner;
+pub mod cli;
+pub mod config;
+pub mod fatal;
+pub mod http;
+pub mod local;
+pub mod migrate;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,59 @@
+//! Brings the schema up to date.
+
+use sqlx::migrate::Migrate;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::config::{Config, Database};
+use crate::fatal::Fatal;
+use crate::local::Postgres;
+
+/// Applies the migrations that the database lacks.
+pub async fn run(config: Config) -> Result<(), Fatal> {
+    match &config.database {
+        Database::Url(url) => {
+            let owner = config.migration_url.as_ref().unwrap_or(url);
+            apply(&owner.connect_options()).await
+        }
+        Database::Private => {
+            let server = Postgres::start(&config.data_dir)
+                .await
+                .map_err(|e| Fatal::new("can't start the private PostgreSQL", e))?;
+            let applied = match server.url().parse::<PgConnectOptions>() {
+                Ok(options) => apply(&options).await,
+                Err(error) => Err(Fatal::new("the private PostgreSQL has no usable address", error)),
+            };
+            server.stop().await;
+            applied
+        }
+    }
+}
+
+/// Applies what is missing, and says what that was.
+pub(crate) async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't migrate the database", e);
+    let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;
+    event_store::MIGRATOR.run(&mut connection).await.map_err(|e| failed(e.into()))?;
+    tracing::info!("The schema is up to date ({} migrations)", event_store::MIGRATOR.iter().count());
+    connection.close().await.map_err(|e| failed(e.into()))
+}
+
+/// The names of the migrations that the database lacks.
+pub(crate) async fn missing(options: &PgConnectOptions) -> Result<Vec<String>, Fatal> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't read the schema's version", e);
+    let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;
+    let table = event_store::MIGRATOR.table_name.clone();
+    let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(table.as_ref())
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|e| failed(e.into()))?;
+    let applied = if there {
+        connection.list_applied_migrations(&table).await.map_err(|e| failed(e.into()))?
+    } else {
+        Vec::new()
+    };
+    let is_applied = |version| applied.iter().any(|migration| migration.version == version);
+    let missing = event_store::MIGRATOR.iter().filter(|migration| !is_applied(migration.version));
+    Ok(missing.map(|migration| format!("{}_{}", migration.version, migration.description)).collect())
+}

@@ -1,0 +1,288 @@
+//! What headers ask beside the request itself: on which version, once only, how fresh.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use event_store::{IdempotencyKey, IfMatch, Metadata, Position};
+
+use crate::entity_tags::{EntityTag, EntityTags};
+use crate::envelope::RequestId;
+use crate::error::{ApiError, Detail};
+
+/// How long the answer to a command waits for the read model.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Who asks, as long as nobody says who it is.
+const ANYONE: &str = "anonymous";
+
+/// What the headers of a command ask.
+pub(crate) struct Terms {
+    /// On which versions of the stream it may be carried out.
+    pub(crate) if_match: IfMatch,
+    /// How long its answer may wait for the read model.
+    pub(crate) patience: Duration,
+    request_id: RequestId,
+    scope: Option<Scope>,
+}
+
+/// What an idempotency key is unique in, and the key.
+struct Scope {
+    method: String,
+    target: String,
+    key: String,
+}
+
+impl Terms {
+    /// The key under which a request with this body counts once.
+    pub(crate) fn key(&self, body: &[u8]) -> Option<IdempotencyKey> {
+        let Scope {
+            method,
+            target,
+            key,
+        } = self.scope.as_ref()?;
+        Some(IdempotencyKey::new(&[ANYONE, method, target, key], body))
+    }
+
+    /// What the log keeps of the request.
+    pub(crate) fn metadata(&self) -> Metadata {
+        Metadata {
+            actor: ANYONE.to_owned(),
+            correlation_id: Some(self.request_id.as_str().to_owned()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Terms {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let mut wrong = Vec::new();
+        let if_match = if_match(&parts.headers).unwrap_or_else(|detail| {
+            wrong.push(detail);
+            IfMatch::Any
+        });
+        let key = idempotency_key(&parts.headers).unwrap_or_else(|detail| {
+            wrong.push(detail);
+            None
+        });
+        if !wrong.is_empty() {
+            return Err(ApiError::Invalid(wrong));
+        }
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        let scope = key.map(|key| Scope {
+            method: parts.method.to_string(),
+            target: target.to_owned(),
+            key,
+        });
+        Ok(Self {
+            if_match,
+            patience: if prefers_no_wait(&parts.headers) {
+                Duration::ZERO
+            } else {
+                PATIENCE
+            },
+            request_id: RequestId::of(parts)?,
+            scope,
+        })
+    }
+}
+
+/// How far the read model must have come before a query is answered.
+pub(crate) struct MinPosition(pub(crate) Option<Position>);
+
+impl<S: Sync> FromRequestParts<S> for MinPosition {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        const NAME: &str = "X-Min-Position";
+        let refused = || ApiError::invalid(NAME, "nombre entier positif attendu");
+        let Some(value) = list_of(&parts.headers, NAME).map_err(|()| refused())? else {
+            return Ok(Self(None));
+        };
+        // `parse` alone would take a plus sign.
+        let digits = value.bytes().all(|b| b.is_ascii_digit());
+        let number = value.parse().ok().filter(|_| digits).ok_or_else(refused)?;
+        Ok(Self(Some(Position::new(number))))
+    }
+}
+
+/// Whether who asks has this version already (RFC 9110, 13.1.2). A malformed header asks nothing.
+pub(crate) fn has_already(headers: &HeaderMap, version: i32) -> bool {
+    let Ok(Some(header)) = list_of(headers, header::IF_NONE_MATCH.as_str()) else {
+        return false;
+    };
+    match EntityTags::parse(&header) {
+        None => false,
+        Some(EntityTags::Any) => true,
+        Some(EntityTags::List(tags)) => tags.iter().any(|tag| version_of(tag) == Some(version)),
+    }
+}
+
+fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
+    let refused = |()| {
+        Detail::new(
+            "If-Match",
+            "liste d'étiquettes fortes attendue, par exemple \"3\", ou *",
+        )
+    };
+    let Some(header) = list_of(headers, header::IF_MATCH.as_str()).map_err(refused)? else {
+        return Ok(IfMatch::Any);
+    };
+    match EntityTags::parse(&header) {
+        // Every command but creation is refused anyway where nothing exists.
+        Some(EntityTags::Any) => Ok(IfMatch::Any),
+        Some(EntityTags::List(tags)) if tags.iter().all(|tag| !tag.weak) => {
+            Ok(IfMatch::OneOf(tags.iter().filter_map(version_of).collect()))
+        }
+        Some(EntityTags::List(_)) | None => Err(refused(())),
+    }
+}
+
+/// The version whose tag this is: tags are compared character by character, so `"03"` is none.
+fn version_of(tag: &EntityTag<'_>) -> Option<i32> {
+    tag.opaque
+        .parse()
+        .ok()
+        .filter(|version: &i32| version.to_string() == tag.opaque)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Detail> {
+    const NAME: &str = "Idempotency-Key";
+    let mut values = headers.get_all(NAME).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let visible =
+        |value: &[u8]| (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    match value.to_str() {
+        Ok(key) if visible(key.as_bytes()) && values.next().is_none() => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(Detail::new(
+            NAME,
+            "1 à 255 caractères ASCII visibles attendus",
+        )),
+    }
+}
+
+/// Whether `respond-async` is among the preferences (RFC 7240).
+fn prefers_no_wait(headers: &HeaderMap) -> bool {
+    let Ok(Some(preferences)) = list_of(headers, "Prefer") else {
+        return false;
+    };
+    preferences
+        .split(',')
+        .filter_map(|preference| preference.split(';').next())
+        .any(|name| name.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// A header that may come in several lines, as one.
+fn list_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, ()> {
+    let lines: Result<Vec<&str>, _> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str())
+        .collect();
+    let lines = lines.map_err(|_| ())?;
+    Ok((!lines.is_empty()).then(|| lines.join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn if_match_lists_versions_of_strong_tags() {
+        for (value, expected) in [
+            ("*", IfMatch::Any),
+            (r#""3""#, IfMatch::OneOf(vec![3])),
+            (r#""3", "12""#, IfMatch::OneOf(vec![3, 12])),
+            // No version has such a tag, so the condition can't hold.
+            (r#""03", "+3", "x", """#, IfMatch::OneOf(vec![])),
+        ] {
+            assert_eq!(
+                if_match(&headers(&[("if-match", value)])),
+                Ok(expected),
+                "{value}"
+            );
+        }
+        assert_eq!(if_match(&headers(&[])), Ok(IfMatch::Any));
+    }
+
+    #[test]
+    fn if_match_in_two_lines_is_one_list() {
+        let mut map = headers(&[("if-match", r#""1""#)]);
+        map.append("if-match", r#""2""#.parse().unwrap());
+        assert_eq!(if_match(&map), Ok(IfMatch::OneOf(vec![1, 2])));
+    }
+
+    #[test]
+    fn weak_and_malformed_tags_are_refused() {
+        for value in [r#"W/"3""#, r#""1", W/"3""#, "3", "", r#"*, "1""#] {
+            assert!(
+                if_match(&headers(&[("if-match", value)])).is_err(),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for value in [r#""3""#, r#"W/"3""#, r#""1", "3""#, "*"] {
+            assert!(
+                has_already(&headers(&[("if-none-match", value)]), 3),
+                "{value}"
+            );
+        }
+        for value in [r#""2""#, r#""33""#, "3", ""] {
+            assert!(
+                !has_already(&headers(&[("if-none-match", value)]), 3),
+                "{value}"
+            );
+        }
+        assert!(!has_already(&headers(&[]), 3));
+    }
+
+    #[test]
+    fn an_idempotency_key_is_1_to_255_visible_characters() {
+        let longest = "k".repeat(255);
+        for key in ["k", "a-b_c:\"~!", &longest] {
+            assert_eq!(
+                idempotency_key(&headers(&[("idempotency-key", key)])),
+                Ok(Some(key.to_owned()))
+            );
+        }
+        for key in ["", "a b", "a\tb", &"k".repeat(256)] {
+            assert!(
+                idempotency_key(&headers(&[("idempotency-key", key)])).is_err(),
+                "{key}"
+            );
+        }
+        let mut two = headers(&[("idempotency-key", "a")]);
+        two.append("idempotency-key", "b".parse().unwrap());
+        assert!(idempotency_key(&two).is_err());
+    }
+
+    #[test]
+    fn respond_async_is_found_among_other_preferences() {
+        for value in [
+            "respond-async",
+            "return=minimal, Respond-Async; wait=10",
+            " respond-async ",
+        ] {
+            assert!(prefers_no_wait(&headers(&[("prefer", value)])), "{value}");
+        }
+        for value in ["", "respond-asynchronously", "wait=respond-async"] {
+            assert!(!prefers_no_wait(&headers(&[("prefer", value)])), "{value}");
+        }
+    }
+}

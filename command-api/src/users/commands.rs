@@ -1,0 +1,150 @@
+//! `POST /`, `PUT /{id}`, `DELETE /{id}`.
+//!
+//! Answers are made from what a command left, never from the read model, which
+//! may be a moment behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use domain::Aggregate;
+use domain::user::{Command, LOOKUP, Rejection, User};
+use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use projections::users::UserRow;
+use serde_json::json;
+
+use super::Name;
+use super::fields;
+use super::profile::ProfileBody;
+use crate::Api;
+use crate::answer;
+use crate::body::JsonObject;
+use crate::conditions::Terms;
+use crate::error::ApiError;
+
+/// What JavaScript's `encodeURIComponent` encodes of an id.
+pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    terms: Terms,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let key = terms.key(&body.bytes);
+    let user = fields::creation(body.fields, &api.ids.next().to_string())?;
+    let executed = api
+        .users
+        .execute(Request {
+            stream: StreamId::new(User::CATEGORY, user.id.as_str()),
+            command: Command::Create(user.into()),
+            new_stream: true,
+            if_match: terms.if_match.clone(),
+            key,
+            metadata: terms.metadata(),
+        })
+        .await?;
+    let mut response = profile(StatusCode::CREATED, &executed)?;
+    let location = format!("/{}", utf8_percent_encode(executed.stream.id(), COMPONENT));
+    let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(tell(&api, terms.patience, &executed, response).await)
+}
+
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    name: Name,
+    terms: Terms,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let key = terms.key(&body.bytes);
+    let changes = fields::changes(body.fields)?;
+    let executed = execute(&api, &name, Command::Change(changes.into()), &terms, key).await?;
+    let response = profile(StatusCode::OK, &executed)?;
+    Ok(tell(&api, terms.patience, &executed, response).await)
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    name: Name,
+    terms: Terms,
+) -> Result<Response, ApiError> {
+    let executed = execute(&api, &name, Command::Delete, &terms, terms.key(&[])).await?;
+    let body = json!({ "success": true, "userId": executed.stream.id() });
+    let response = answer::json(StatusCode::OK, &body)?;
+    Ok(tell(&api, terms.patience, &executed, response).await)
+}
+
+/// Carries out a command on the user of that id or, if there is none, of that matricule.
+async fn execute(
+    api: &Api,
+    name: &Name,
+    command: Command,
+    terms: &Terms,
+    key: Option<IdempotencyKey>,
+) -> Result<Executed<User>, ApiError> {
+    let stream = StreamId::new(User::CATEGORY, name.as_str());
+    let on = |stream| Request {
+        stream,
+        command: command.clone(),
+        new_stream: false,
+        if_match: terms.if_match.clone(),
+        key,
+        metadata: terms.metadata(),
+    };
+    match api.users.execute(on(stream.clone())).await {
+        Err(ExecuteError::Rejected(Rejection::NotFound)) => {
+            // The log knows at once who has a matricule; the read model may not yet.
+            let claim = ClaimValue {
+                namespace: LOOKUP,
+                value: name.as_str().to_owned(),
+            };
+            match api.users.holder(&claim).await? {
+                Some(holder) if holder != stream => Ok(api.users.execute(on(holder)).await?),
+                Some(_) | None => Err(ApiError::User(Rejection::NotFound)),
+            }
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The user as the command left it.
+fn profile(status: StatusCode, executed: &Executed<User>) -> Result<Response, ApiError> {
+    let after = &executed.after;
+    let (User::Living(profile), Some(created_at), Some(updated_at)) =
+        (&after.state, after.created_at, after.updated_at)
+    else {
+        return Err(ApiError::internal(format!(
+            "{} is not alive after a command",
+            executed.stream
+        )));
+    };
+    let row = UserRow::of(profile, after.version, created_at, updated_at);
+    answer::json(status, &ProfileBody::from(&row))
+}
+
+/// Adds where the command stands in the log, and waits for the read model as long as asked.
+async fn tell(
+    api: &Api,
+    patience: Duration,
+    executed: &Executed<User>,
+    mut response: Response,
+) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, super::queries::etag(executed.after.version));
+    headers.insert("x-event-position", executed.after.position.get().into());
+    if !api
+        .progress
+        .reaches(executed.after.position, patience)
+        .await
+    {
+        headers.insert("x-projection-lag", HeaderValue::from_static("true"));
+    }
+    response
+}

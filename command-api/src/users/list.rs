@@ -1,0 +1,241 @@
+//! `GET /all` and its twin `/alls`: every user as one stream, or page by page.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use domain::ids::is_well_formed;
+use domain::user::Status;
+use domain::values::{Invalid, Sexe, Text};
+use futures::{Stream, stream};
+use percent_encoding::utf8_percent_encode;
+use projections::users::{self, Filter, UserRow};
+use sqlx::PgPool;
+
+use super::commands::COMPONENT;
+use super::profile::ProfileBody;
+use super::queries::wait_for;
+use crate::conditions::MinPosition;
+use crate::error::{ApiError, Detail};
+use crate::query::Parameters;
+use crate::{Api, answer};
+
+/// The largest page, and how many users a stream reads at a time.
+const MAX_PAGE: u16 = 1_000;
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    path: MatchedPath,
+    min: MinPosition,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let asked = Asked::of(&parameters)?;
+    wait_for(&api, &min).await?;
+    match asked.limit {
+        Some(limit) => page(&api, path.as_str(), &asked, limit).await,
+        None => everyone(api.pool.clone(), asked).await,
+    }
+}
+
+/// What the parameters ask for.
+#[derive(Debug, Default)]
+struct Asked {
+    filter: Filter,
+    after: Option<String>,
+    limit: Option<u16>,
+}
+
+impl Asked {
+    fn of(parameters: &Parameters) -> Result<Self, ApiError> {
+        let mut wrong = Vec::new();
+        let filter = Filter {
+            q: text(parameters, "q", &mut wrong),
+            ministere: text(parameters, "ministere", &mut wrong),
+            sexe: word(parameters, "sexe", Sexe::parse, &mut wrong)
+                .map(|it| it.as_str().to_owned()),
+            status: word(parameters, "status", Status::parse, &mut wrong)
+                .map(|it| it.as_str().to_owned()),
+        };
+        let limit = parameters.get("limit").and_then(|text| {
+            // `parse` alone would take a plus sign.
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (1..=MAX_PAGE).contains(number));
+            let limit = number.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+            if limit.is_none() {
+                wrong.push(Detail::new(
+                    "limit",
+                    format!("nombre entier de 1 à {MAX_PAGE} attendu"),
+                ));
+            }
+            limit
+        });
+        let after = parameters.get("after").map(str::to_owned);
+        if after.as_deref().is_some_and(|after| !is_well_formed(after)) {
+            wrong.push(Detail::new("after", "identifiant malformé ou réservé"));
+        }
+        if wrong.is_empty() {
+            Ok(Self {
+                filter,
+                after,
+                limit,
+            })
+        } else {
+            Err(ApiError::Invalid(wrong))
+        }
+    }
+
+    /// The address of the page behind this id.
+    fn next(&self, path: &str, limit: u16, last: &str) -> String {
+        let mut address = format!(
+            "{path}?limit={limit}&after={}",
+            utf8_percent_encode(last, COMPONENT)
+        );
+        let Filter {
+            q,
+            ministere,
+            sexe,
+            status,
+        } = &self.filter;
+        for (name, value) in [
+            ("q", q),
+            ("ministere", ministere),
+            ("sexe", sexe),
+            ("status", status),
+        ] {
+            if let Some(value) = value {
+                address.extend(["&", name, "="]);
+                address.extend(utf8_percent_encode(value, COMPONENT));
+            }
+        }
+        address
+    }
+}
+
+fn text(parameters: &Parameters, name: &'static str, wrong: &mut Vec<Detail>) -> Option<String> {
+    word(parameters, name, Text::parse, wrong).map(|text| text.as_str().to_owned())
+}
+
+fn word<T>(
+    parameters: &Parameters,
+    name: &'static str,
+    parse: fn(&str) -> Result<T, Invalid>,
+    wrong: &mut Vec<Detail>,
+) -> Option<T> {
+    parse(parameters.filled(name)?)
+        .map_err(|invalid| wrong.push(Detail::new(name, invalid.to_string())))
+        .ok()
+}
+
+async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Response, ApiError> {
+    // One more than asked tells whether there is a next page.
+    let more = i64::from(limit) + 1;
+    let (rows, total) = tokio::try_join!(
+        users::page(&api.pool, &asked.filter, asked.after.as_deref(), more),
+        users::count(&api.pool, &asked.filter),
+    )?;
+    let (count, is_exact) = total;
+    let shown = &rows[..rows.len().min(limit.into())];
+    let body: Vec<_> = shown.iter().map(ProfileBody::from).collect();
+    let mut response = answer::json(StatusCode::OK, &body)?;
+    let headers = response.headers_mut();
+    headers.insert("x-total-count", count.into());
+    if !is_exact {
+        headers.insert("x-total-count-exact", HeaderValue::from_static("false"));
+    }
+    if let Some(last) = shown.last().filter(|_| rows.len() > shown.len()) {
+        let link = format!("<{}>; rel=\"next\"", asked.next(path, limit, &last.id));
+        headers.insert(
+            header::LINK,
+            HeaderValue::try_from(link).map_err(ApiError::internal)?,
+        );
+    }
+    Ok(response)
+}
+
+async fn everyone(pool: PgPool, asked: Asked) -> Result<Response, ApiError> {
+    // The first page is read before the answer begins: a database that is away is told by the status.
+    let rows = users::page(
+        &pool,
+        &asked.filter,
+        asked.after.as_deref(),
+        MAX_PAGE.into(),
+    )
+    .await?;
+    Ok(answer::with_json(
+        StatusCode::OK,
+        Body::from_stream(pages(pool, asked.filter, rows)),
+    ))
+}
+
+enum Pages {
+    /// To be sent: the first pages when there were none before.
+    Ready {
+        rows: Vec<UserRow>,
+        is_first: bool,
+    },
+    /// To be read from the row behind this id.
+    Behind(String),
+    Finished,
+}
+
+/// Every user in pages, so that no long query holds on to the past of the
+/// database. An error in between breaks the transfer off: an array that merely
+/// ended there would pass for the whole.
+fn pages(
+    pool: PgPool,
+    filter: Filter,
+    first: Vec<UserRow>,
+) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
+    let start = Pages::Ready {
+        rows: first,
+        is_first: true,
+    };
+    stream::try_unfold((pool, filter, start), |(pool, filter, pages)| async move {
+        let (rows, is_first) = match pages {
+            Pages::Finished => return Ok(None),
+            Pages::Ready { rows, is_first } => (rows, is_first),
+            Pages::Behind(id) => {
+                let read = users::page(&pool, &filter, Some(&id), MAX_PAGE.into()).await;
+                let read = read.inspect_err(|error| {
+                    tracing::error!(
+                        error = error as &dyn std::error::Error,
+                        "Broke off a list of users"
+                    );
+                });
+                (read?, false)
+            }
+        };
+        let next = match rows.last() {
+            Some(last) if rows.len() == usize::from(MAX_PAGE) => Pages::Behind(last.id.clone()),
+            Some(_) | None => Pages::Finished,
+        };
+        let chunk = chunk(&rows, is_first, matches!(next, Pages::Finished));
+        Ok(Some((
+            chunk.map_err(sqlx::Error::decode)?,
+            (pool, filter, next),
+        )))
+    })
+}
+
+/// A part of one JSON array.
+fn chunk(rows: &[UserRow], is_first: bool, is_last: bool) -> Result<Bytes, serde_json::Error> {
+    let mut json = Vec::with_capacity(rows.len() * 512 + 2);
+    if is_first {
+        json.push(b'[');
+    }
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 || !is_first {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut json, &ProfileBody::from(row))?;
+    }
+    if is_last {
+        json.push(b']');
+    }
+    Ok(json.into())
+}

@@ -1,0 +1,140 @@
+//! A user as HTTP shows it.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use projections::users::UserRow;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// What who set up nothing has set up.
+static NO_PREFERENCES: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+
+/// The whole of it. Every field is there; one without a value is null.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProfileBody<'a> {
+    // Clients that know users as MongoDB documents read this name.
+    #[serde(rename = "_id")]
+    mongo_id: &'a str,
+    id: &'a str,
+    matricule: Option<&'a str>,
+    nom: &'a str,
+    prenom: Option<&'a str>,
+    full_name: String,
+    #[serde(rename = "profile_pic")]
+    profile_pic: Option<&'a str>,
+    avatar: Option<&'a str>,
+    email: Option<&'a str>,
+    username: Option<&'a str>,
+    telephone: Option<&'a str>,
+    ministere: Option<&'a str>,
+    sexe: Option<&'a str>,
+    preferences: &'a Value,
+    status: &'a str,
+    roles: &'a [String],
+    email_verified: bool,
+    mfa_enabled: bool,
+    user_type: Option<&'a str>,
+    customer_id: Option<&'a str>,
+    is_company_owner: bool,
+    #[serde(serialize_with = "in_milliseconds")]
+    created_at: DateTime<Utc>,
+    #[serde(serialize_with = "in_milliseconds")]
+    updated_at: DateTime<Utc>,
+    version: i32,
+}
+
+impl<'a> From<&'a UserRow> for ProfileBody<'a> {
+    fn from(row: &'a UserRow) -> Self {
+        let prenom = row.prenom.as_deref();
+        Self {
+            mongo_id: &row.id,
+            id: &row.id,
+            matricule: row.matricule.as_deref(),
+            nom: &row.nom,
+            prenom,
+            full_name: format!("{} {}", prenom.unwrap_or_default(), row.nom)
+                .trim()
+                .to_owned(),
+            profile_pic: row.avatar.as_deref(),
+            avatar: row.avatar.as_deref(),
+            email: row.email.as_deref(),
+            username: row.username.as_deref(),
+            telephone: row.telephone.as_deref(),
+            ministere: row.ministere.as_deref(),
+            sexe: row.sexe.as_deref(),
+            preferences: row.preferences.as_ref().unwrap_or(&NO_PREFERENCES),
+            status: &row.status,
+            roles: &row.roles,
+            email_verified: row.email_verified,
+            mfa_enabled: row.mfa_enabled,
+            user_type: row.user_type.as_deref(),
+            customer_id: row.customer_id.as_deref(),
+            is_company_owner: row.is_company_owner,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            version: row.version,
+        }
+    }
+}
+
+fn in_milliseconds<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> UserRow {
+        UserRow {
+            id: "u1".into(),
+            matricule: None,
+            nom: "Kabila".into(),
+            prenom: None,
+            ministere: None,
+            avatar: None,
+            sexe: None,
+            email: None,
+            username: None,
+            telephone: None,
+            preferences: None,
+            status: "active".into(),
+            roles: vec![],
+            email_verified: false,
+            mfa_enabled: false,
+            user_type: None,
+            customer_id: None,
+            is_company_owner: false,
+            created_at: "2026-01-02T03:04:05.678999Z".parse().unwrap(),
+            updated_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn every_field_is_there_in_its_order_even_without_a_value() {
+        let body = serde_json::to_string(&ProfileBody::from(&row())).unwrap();
+        assert_eq!(
+            body,
+            concat!(
+                r#"{"_id":"u1","id":"u1","matricule":null,"nom":"Kabila","prenom":null,"fullName":"Kabila","#,
+                r#""profile_pic":null,"avatar":null,"email":null,"username":null,"telephone":null,"#,
+                r#""ministere":null,"sexe":null,"preferences":{},"status":"active","roles":[],"#,
+                r#""emailVerified":false,"mfaEnabled":false,"userType":null,"customerId":null,"#,
+                r#""isCompanyOwner":false,"createdAt":"2026-01-02T03:04:05.678Z","#,
+                r#""updatedAt":"2026-01-02T03:04:05.000Z","version":1}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_given_name_comes_first_in_the_full_name() {
+        let body = serde_json::to_value(ProfileBody::from(&UserRow {
+            prenom: Some("Joseph".into()),
+            ..row()
+        }));
+        assert_eq!(body.unwrap()["fullName"], "Joseph Kabila");
+    }
+}

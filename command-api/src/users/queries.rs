@@ -1,0 +1,175 @@
+//! `GET /{id}`, `GET /matricule/{matricule}`, `GET` and `POST /batch`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::ids::is_well_formed;
+use domain::user::Rejection;
+use projections::users::{self, UserRow};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Name;
+use super::profile::ProfileBody;
+use crate::body::JsonObject;
+use crate::conditions::{self, MinPosition};
+use crate::error::ApiError;
+use crate::query::Parameters;
+use crate::{Api, answer};
+
+/// How long a query waits for the position it asks for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many users one batch may ask for.
+const MAX_BATCH: usize = 1_000;
+
+pub(super) async fn by_name(
+    State(api): State<Arc<Api>>,
+    name: Name,
+    min: MinPosition,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    wait_for(&api, &min).await?;
+    one(users::find(&api.pool, name.as_str()).await?, &headers)
+}
+
+pub(super) async fn by_matricule(
+    State(api): State<Arc<Api>>,
+    name: Name,
+    min: MinPosition,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    wait_for(&api, &min).await?;
+    one(
+        users::find_by_matricule(&api.pool, name.as_str()).await?,
+        &headers,
+    )
+}
+
+/// Does not answer from a read model that is behind what the client has seen.
+pub(super) async fn wait_for(api: &Api, min: &MinPosition) -> Result<(), ApiError> {
+    match min.0 {
+        Some(position) if !api.progress.reaches(position, PATIENCE).await => {
+            Err(ApiError::unavailable(format!(
+                "the read model has not reached position {position} in time"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn one(row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let row = row.ok_or(ApiError::User(Rejection::NotFound))?;
+    let mut response = if conditions::has_already(headers, row.version) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        answer::json(StatusCode::OK, &ProfileBody::from(&row))?
+    };
+    response
+        .headers_mut()
+        .insert(header::ETAG, etag(row.version));
+    Ok(response)
+}
+
+/// The strong tag of a version.
+pub(super) fn etag(version: i32) -> HeaderValue {
+    // Digits between quotes are always a header value.
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+pub(super) async fn batch(
+    State(api): State<Arc<Api>>,
+    min: MinPosition,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let names = parameters.all("ids").flat_map(|list| list.split(','));
+    let names: Vec<String> = names
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    many(&api, &min, names).await
+}
+
+pub(super) async fn batch_of_body(
+    State(api): State<Arc<Api>>,
+    min: MinPosition,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    many(&api, &min, names_in(body.fields)?).await
+}
+
+fn names_in(mut fields: Map<String, Value>) -> Result<Vec<String>, ApiError> {
+    let Some(Value::Array(items)) = fields.remove("ids") else {
+        return Err(ApiError::invalid(
+            "ids",
+            "tableau d'identifiants ou de matricules attendu",
+        ));
+    };
+    let name = |item| match item {
+        Value::String(name) => Ok(name),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Err(ApiError::invalid(
+                "ids",
+                "tableau de chaînes de caractères attendu",
+            ))
+        }
+    };
+    items.into_iter().map(name).collect()
+}
+
+#[derive(Serialize)]
+struct Batch<'a> {
+    users: Vec<ProfileBody<'a>>,
+    count: usize,
+}
+
+async fn many(api: &Api, min: &MinPosition, mut names: Vec<String>) -> Result<Response, ApiError> {
+    if !(1..=MAX_BATCH).contains(&names.len()) {
+        return Err(ApiError::invalid(
+            "ids",
+            format!("1 à {MAX_BATCH} identifiants ou matricules attendus"),
+        ));
+    }
+    wait_for(api, min).await?;
+    // What can't be a name names nobody, and may not even be a text for the database.
+    names.retain(|name| is_well_formed(name));
+    let rows = users::find_many(&api.pool, &names).await?;
+    let users: Vec<_> = rows.iter().map(ProfileBody::from).collect();
+    answer::json(
+        StatusCode::OK,
+        &Batch {
+            count: users.len(),
+            users,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names(body: &Value) -> Result<Vec<String>, ApiError> {
+        names_in(body.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn a_batch_is_an_array_of_strings() {
+        assert_eq!(
+            names(&json!({ "ids": ["a", "b", "a"] })).unwrap(),
+            ["a", "b", "a"]
+        );
+        for body in [
+            json!({}),
+            json!({ "ids": "a,b" }),
+            json!({ "ids": null }),
+            json!({ "ids": ["a", 1] }),
+        ] {
+            assert!(matches!(names(&body), Err(ApiError::Invalid(_))), "{body}");
+        }
+    }
+}

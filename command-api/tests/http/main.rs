@@ -1,0 +1,188 @@
+//! The routes over a real log and a real read model.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy exempts no more than the test functions themselves"
+)]
+
+mod bad_input;
+mod commands;
+mod common_rules;
+mod conditions;
+mod lists;
+mod queries;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use command_api::{Api, Postgres, Readiness, operations_router, router};
+use event_store::postgres::PostgresStore;
+use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use projections::Runner;
+use projections::users::Users;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The routes with everything behind them, until it is dropped.
+struct Service {
+    router: Router,
+    readiness: Readiness,
+    _stop: DropGuard,
+}
+
+/// With a read model that follows the log.
+async fn service(pool: &PgPool) -> Service {
+    start(pool, true, router).await
+}
+
+/// With a read model that stays empty.
+async fn service_without_projection(pool: &PgPool) -> Service {
+    start(pool, false, router).await
+}
+
+/// With nothing but health and figures.
+async fn service_of_operations(pool: &PgPool) -> Service {
+    start(pool, false, operations_router).await
+}
+
+async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Service {
+    let options = (*pool.connect_options()).clone();
+    let store = PostgresStore::connect(options.clone()).await.unwrap();
+    let store: Arc<dyn EventStore> = Arc::new(store);
+    let appender = Appender::start(store.clone(), SystemClock, UuidV7);
+    let runner = Runner::<Users>::new(store.clone(), options, pool.clone());
+    let progress = runner.progress();
+    let stop = CancellationToken::new();
+    if follows {
+        tokio::spawn(runner.run(stop.clone()));
+    }
+    let readiness = Readiness::new(vec![Box::new(Postgres(pool.clone()))]);
+    let api = Api {
+        users: Commands::new(store, appender),
+        pool: pool.clone(),
+        progress,
+        ids: Arc::new(UuidV7),
+        readiness: readiness.clone(),
+        metrics: PrometheusBuilder::new().build_recorder().handle(),
+    };
+    Service {
+        router: router(api),
+        readiness,
+        _stop: stop.drop_guard(),
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and code of an error.
+    fn refusal(&self) -> (u16, String) {
+        let body = self.json();
+        assert_eq!(body["success"], false, "{body}");
+        assert!(
+            body["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{body}"
+        );
+        assert_eq!(
+            body.get("details").is_some(),
+            body["code"] == "VALIDATION_ERROR",
+            "{body}"
+        );
+        (self.status, body["code"].as_str().unwrap().to_owned())
+    }
+
+    /// The fields that a validation error names.
+    fn fields(&self) -> Vec<String> {
+        assert_eq!(self.refusal(), (400, "VALIDATION_ERROR".into()));
+        let body = self.json();
+        let details = body["details"].as_array().unwrap();
+        details
+            .iter()
+            .map(|detail| detail["field"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Service {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, "").await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[JSON], body.to_string()).await
+    }
+
+    async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, &[JSON], body.to_string()).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], "").await
+    }
+
+    /// Creates a user who has this id and is named after it.
+    async fn create(&self, id: &str) -> Answer {
+        let created = self
+            .post(
+                "/",
+                &json!({ "id": id, "matricule": format!("M-{id}"), "nom": id }),
+            )
+            .await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        created
+    }
+}

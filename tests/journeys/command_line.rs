@@ -1,0 +1,73 @@
+//! The program from its command line: what it says and how it ends.
+
+use event_store::MIGRATOR;
+use sqlx::PgPool;
+
+use crate::server::{annuaire, url};
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = annuaire(arguments, variables, folder.path()).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn wrong_settings_are_all_named_and_end_with_2() {
+    let wrong = [
+        ("AUTH_USER_SERVICE_PORT", "eighty"),
+        ("DATABASE_URL", "mysql://localhost"),
+        ("AUTO_MIGRATE", "perhaps"),
+        ("ROLES", "api,king"),
+        ("EVENT_STORE_URL", "esdb://localhost"),
+        ("JWT_SECRET", "short"),
+    ];
+    let (code, _, said) = run(&["serve"], &wrong).await;
+    assert_eq!(code, Some(2), "{said}");
+    for (name, value) in wrong {
+        assert!(said.contains(name), "{name}: {said}");
+        assert_eq!(said.contains(value), name != "JWT_SECRET", "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_commands_end_with_2_and_help_with_0() {
+    assert_eq!(run(&["sreve"], &[]).await.0, Some(2));
+    assert_eq!(run(&["serve", "--port", "1"], &[]).await.0, Some(2));
+    let (code, help, _) = run(&["serve", "--help"], &[]).await;
+    assert_eq!(code, Some(0));
+    assert!(help.contains("DATABASE_URL"), "{help}");
+}
+
+#[tokio::test]
+async fn the_settings_are_shown_without_secrets() {
+    let settings = [("DATABASE_URL", "postgres://me:hidden@example.com/db"), ("UNKNOWN", "x")];
+    let (code, shown, _) = run(&["config"], &settings).await;
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("example.com") && !shown.contains("hidden") && !shown.contains("UNKNOWN"), "{shown}");
+}
+
+#[sqlx::test]
+async fn a_schema_that_was_not_migrated_stops_the_start(pool: PgPool) {
+    let url = url(&pool);
+    let settings = [("DATABASE_URL", url.as_str()), ("AUTH_USER_SERVICE_PORT", "0")];
+    let (code, _, said) = run(&["serve"], &settings).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("annuaire migrate"), "{said}");
+    for _ in 0..2 {
+        let (code, _, said) = run(&["migrate"], &settings).await;
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let migrated: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.unwrap();
+    assert_eq!(usize::try_from(migrated).unwrap(), MIGRATOR.iter().count());
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_port_in_use_is_named(pool: PgPool) {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let url = url(&pool);
+    let (code, _, said) = run(&["serve"], &[("DATABASE_URL", &url), ("AUTH_USER_SERVICE_PORT", &port)]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&port) && said.contains("AUTH_USER_SERVICE_PORT"), "{said}");
+}
