@@ -44,6 +44,10 @@ enum Work {
     Creates,
 }
 
+// Commands are many small allocations on several threads, which the system's allocator locks over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let options = Options::parse();
@@ -55,7 +59,10 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn measure(options: &Options, admin: &str) -> Result<(), Failure> {
-    println!("ours and pgbench in turn, {} rounds of {} s each; events a second", options.rounds, options.seconds);
+    println!(
+        "ours and pgbench in turn, {} rounds of {} s each; events a second",
+        options.rounds, options.seconds
+    );
     for snapshot in [false, true] {
         for work in [Work::Updates, Work::Creates] {
             for &callers in &options.callers {
@@ -72,7 +79,13 @@ async fn measure(options: &Options, admin: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn compare(options: &Options, admin: &str, work: Work, callers: usize, snapshot: bool) -> Result<(), Failure> {
+async fn compare(
+    options: &Options,
+    admin: &str,
+    work: Work,
+    callers: usize,
+    snapshot: bool,
+) -> Result<(), Failure> {
     let database = format!("bench_{}", UuidV7.next().simple());
     let mut connection: PgConnection = PgConnection::connect(admin).await?;
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut connection).await?;
@@ -83,7 +96,9 @@ async fn compare(options: &Options, admin: &str, work: Work, callers: usize, sna
 
     let mut holder = PgConnection::connect(&url).await?;
     if snapshot {
-        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM events").execute(&mut holder).await?;
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM events")
+            .execute(&mut holder)
+            .await?;
     }
     let ours = Ours::start(&url).await?;
     let mut ratios = Vec::new();
@@ -91,14 +106,19 @@ async fn compare(options: &Options, admin: &str, work: Work, callers: usize, sna
         let (events, batch) = ours.run(work, callers, options.seconds, &pool).await?;
         let inserts = pgbench(&url, work, callers, options.seconds, &pool).await?;
         ratios.push(events / inserts);
-        println!("  round {round}: ours {events:>7.0} ({batch:>5.1} a commit)   pgbench {inserts:>7.0}   ratio {:.2}", events / inserts);
+        println!(
+            "  round {round}: ours {events:>7.0} ({batch:>5.1} a commit)   pgbench {inserts:>7.0}   ratio {:.2}",
+            events / inserts
+        );
     }
     ratios.sort_by(f64::total_cmp);
     println!("  median ratio {:.2}", ratios[ratios.len() / 2]);
     drop(ours);
     holder.close().await?;
     pool.close().await;
-    sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {database} WITH (FORCE)"))).execute(&mut connection).await?;
+    sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {database} WITH (FORCE)")))
+        .execute(&mut connection)
+        .await?;
     Ok(())
 }
 
@@ -132,14 +152,21 @@ impl Ours {
     }
 
     /// Events a second, and how many went into one commit.
-    async fn run(&self, work: Work, callers: usize, seconds: u64, pool: &PgPool) -> Result<(f64, f64), Failure> {
+    async fn run(
+        &self,
+        work: Work,
+        callers: usize,
+        seconds: u64,
+        pool: &PgPool,
+    ) -> Result<(f64, f64), Failure> {
         let before = rows(pool, "events").await?;
         let acknowledged = Arc::new(AtomicI64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
         let tasks: Vec<_> = (0..callers)
             .map(|_| {
-                let (commands, acknowledged, stop) = (self.commands.clone(), acknowledged.clone(), stop.clone());
+                let (commands, acknowledged, stop) =
+                    (self.commands.clone(), acknowledged.clone(), stop.clone());
                 let streams = self.streams.clone();
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
@@ -165,10 +192,11 @@ impl Ours {
         if stored != acknowledged {
             return Err(format!("{acknowledged} acknowledged, {stored} stored").into());
         }
-        let commits: i64 = sqlx::query_scalar("SELECT count(DISTINCT recorded_at) FROM events WHERE position > $1")
-            .bind(before)
-            .fetch_one(pool)
-            .await?;
+        let commits: i64 =
+            sqlx::query_scalar("SELECT count(DISTINCT recorded_at) FROM events WHERE position > $1")
+                .bind(before)
+                .fetch_one(pool)
+                .await?;
         Ok((per(stored, elapsed), per(stored, f64::from(i32::try_from(commits)?))))
     }
 }
@@ -179,7 +207,9 @@ fn per(count: i64, of: f64) -> f64 {
 }
 
 async fn rows(pool: &PgPool, table: &str) -> Result<i64, Failure> {
-    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).fetch_one(pool).await?)
+    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+        .fetch_one(pool)
+        .await?)
 }
 
 fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::Command> {
@@ -227,13 +257,14 @@ fn script(work: Work) -> String {
         Work::Updates => (
             "'user-0192f3c0-0000-7000-8000-' || lpad((:r % 1000)::text, 12, '0')",
             "user.changed",
-            r#"{"nom":"Dupont-000000000000","avatar":"https://example.com/avatars/000000000000.png"}"#.to_owned(),
+            r#"{"nom":"Dupont-000000000000","avatar":"https://example.com/avatars/000000000000.png"}"#
+                .to_owned(),
         ),
         Work::Creates => (
             "'user-0192f3c0-0000-7000-8000-' || lpad(currval('reference_position_seq')::text, 12, '0')",
             "user.created",
             format!(
-                r#"{{"id":"{id}","matricule":"M{m}","nom":"Dupont","prenom":"Jean","ministere":"Santé","avatar":"https://example.com/avatars/dupont.png","sexe":"M","isCompanyOwner":false}}"#,
+                r#"{{"id":"{id}","matricule":"M{m}","nom":"Dupont","prenom":"Jean","ministere":"Santé","avatar":"https://example.com/avatars/dupont.png","sexe":"M","isCompanyOwner": false}}"#,
                 id = "0".repeat(36),
                 m = "0".repeat(32)
             ),

@@ -4,16 +4,17 @@
 -- release, e_ one an event; *_command is the 1-based index of the command it belongs to. Events come
 -- in the order of their commands. Commands on one stream form a lane: all name the version the lane
 -- began with (c_base) and each the version it was decided on (c_expected). The caller sees to it
--- that no two commands of a batch touch the same claim or the same key.
+-- that no two commands of a batch touch the same claim or the same key. Elements are taken by their
+-- number: PL/pgSQL keeps its arrays taken apart, and so many of them are slow to unnest side by side.
 --
 -- Answers one row for command 0: the head before the batch and the batch's time; then one row for
 -- each command that was not carried out. The others took the positions head+1, head+2 … in order.
 CREATE FUNCTION append_batch(
     c_stream text[], c_base integer[], c_expected integer[], c_version integer[], c_first_event uuid[],
     c_key uuid[], c_request uuid[], c_keep_key boolean[],
-    t_command integer[], t_stream text[], t_claim uuid[],
+    t_command integer[], t_claim uuid[],
     r_claim uuid[], r_command integer[],
-    e_command integer[], e_stream text[], e_version integer[], e_id uuid[], e_type text[],
+    e_command integer[], e_version integer[], e_id uuid[], e_type text[],
     e_schema_version smallint[], e_subject text[], e_enc smallint[], e_data bytea[], e_meta bytea[]
 ) RETURNS TABLE (command integer, verdict smallint, stream text, version integer,
                  "position" bigint, recorded_at timestamptz)
@@ -51,15 +52,15 @@ BEGIN
 
     failed := ARRAY(
         SELECT c.ord
-        FROM unnest(c_stream, c_base) WITH ORDINALITY AS c (stream, base, ord)
-        WHERE c.base <> coalesce(
-            (SELECT e.version FROM events e WHERE e.stream = c.stream ORDER BY e.version DESC LIMIT 1), 0));
+        FROM generate_series(1, cardinality(c_stream)) AS c (ord)
+        WHERE c_base[c.ord] <> coalesce((SELECT e.version FROM events e WHERE e.stream = c_stream[c.ord]
+                                         ORDER BY e.version DESC LIMIT 1), 0));
     IF cardinality(t_command) > 0 THEN
         failed := failed || ARRAY(
             SELECT t.command FROM unnest(t_command, t_claim) AS t (command, claim)
             WHERE (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1));
     END IF;
-    IF array_length(array_remove(c_key, NULL), 1) > 0 THEN
+    IF cardinality(array_remove(c_key, NULL)) > 0 THEN
         today := (at AT TIME ZONE 'UTC')::date;
         failed := failed || ARRAY(
             SELECT c.ord FROM unnest(c_key) WITH ORDINALITY AS c (key, ord)
@@ -68,7 +69,12 @@ BEGIN
                    WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today LIMIT 1));
     END IF;
 
-    RETURN QUERY SELECT 0, 0::smallint, NULL::text, 0, head, at;
+    command := 0;
+    verdict := 0;
+    version := 0;
+    "position" := head;
+    recorded_at := at;
+    RETURN NEXT;
     IF cardinality(failed) > 0 THEN
         -- Who was decided on the state that a failed one would have left has failed as well.
         SELECT array_agg(l.ok ORDER BY l.ord), array_agg(coalesce(l.ok_before, true) ORDER BY l.ord)
@@ -110,13 +116,14 @@ BEGIN
     END IF;
 
     INSERT INTO events
-    SELECT head + row_number() OVER (ORDER BY e.ord), at,
-           e.id, e.version, e.schema_version, e.enc, e.stream, e.type, e.subject, e.data, e.meta
-    FROM unnest(e_command, e_stream, e_version, e_id, e_type, e_schema_version, e_subject, e_enc,
-                e_data, e_meta)
-         WITH ORDINALITY
-         AS e (command, stream, version, id, type, schema_version, subject, enc, data, meta, ord)
-    WHERE won IS NULL OR won[e.command];
+    SELECT head + e.place, at, e_id[e.ord], e_version[e.ord], e_schema_version[e.ord], e_enc[e.ord],
+           c_stream[e_command[e.ord]], e_type[e.ord], e_subject[e.ord], e_data[e.ord], e_meta[e.ord]
+    FROM (
+        SELECT n AS ord, n::bigint AS place FROM generate_series(1, cardinality(e_id)) n WHERE won IS NULL
+        UNION ALL
+        SELECT n, row_number() OVER (ORDER BY n) FROM generate_series(1, cardinality(e_id)) n
+        WHERE won[e_command[n]]
+    ) e;
 
     IF cardinality(r_claim) > 0 THEN
         DELETE FROM claims k USING unnest(r_claim, r_command) AS r (claim, command)
@@ -124,8 +131,8 @@ BEGIN
     END IF;
     IF cardinality(t_command) > 0 THEN
         INSERT INTO claims
-        SELECT t.claim, t.stream
-        FROM unnest(t_command, t_stream, t_claim) AS t (command, stream, claim)
+        SELECT t.claim, c_stream[t.command]
+        FROM unnest(t_command, t_claim) AS t (command, claim)
         WHERE won IS NULL OR won[t.command];
     END IF;
     IF today IS NOT NULL THEN

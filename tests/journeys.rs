@@ -1,6 +1,8 @@
 //! The whole system as its users and operators meet it: the program `annuaire` as a process,
 //! HTTP, a real PostgreSQL. One file a journey.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
+
 #[path = "journeys/bad_input.rs"]
 mod bad_input;
 #[path = "journeys/command_line.rs"]

@@ -36,23 +36,17 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut requests = signal(SignalKind::terminate())?;
     // Started by root, the server runs as another user, who must be able to pass.
-    let dir = tempfile::Builder::new()
-        .prefix("annuaire-")
-        .permissions(Permissions::from_mode(0o711))
-        .tempdir()?;
+    let dir =
+        tempfile::Builder::new().prefix("annuaire-").permissions(Permissions::from_mode(0o711)).tempdir()?;
     // Each test has a database and a pool of its own, and many run at once.
-    let options = Options {
-        max_connections: 300,
-    };
+    let options = Options { max_connections: 300 };
     let server = tokio::select! {
         server = Postgres::start_with(dir.path(), options) => server?,
         _ = interrupts.recv() => return Ok(ExitCode::from(130)),
         _ = requests.recv() => return Ok(ExitCode::from(143)),
     };
     let ended = attend(
-        Command::new(program)
-            .args(arguments)
-            .env("DATABASE_URL", server.url()),
+        Command::new(program).args(arguments).env("DATABASE_URL", server.url()),
         &mut interrupts,
         &mut requests,
     )

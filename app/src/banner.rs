@@ -20,7 +20,11 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  HTTP        {base}   (health: /health, figures: /metrics)")?;
         match (private, &config.database) {
             (Some(server), _) => {
-                writeln!(f, "  PostgreSQL  a private one in {}, ends with this program", config.data_dir.display())?;
+                writeln!(
+                    f,
+                    "  PostgreSQL  a private one in {}, ends with this program",
+                    config.data_dir.display()
+                )?;
                 writeln!(f, "              psql '{}'", server.url())?;
             }
             (None, Database::Url(url)) => writeln!(f, "  PostgreSQL  {}", url.masked())?,

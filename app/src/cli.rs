@@ -11,12 +11,7 @@ use crate::{migrate, serve, telemetry};
 
 /// An event-sourced directory of users.
 #[derive(Debug, Parser)]
-#[command(
-    name = "annuaire",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "annuaire", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -69,11 +64,7 @@ fn start(sources: &Sources) -> Result<Config, Fatal> {
 
 fn print_config(json: bool) -> Result<(), Fatal> {
     let config = Config::from_sources(&Sources::from_process()?)?;
-    let text = if json {
-        effective::json(&config)
-    } else {
-        effective::text(&config)
-    };
+    let text = if json { effective::json(&config) } else { effective::text(&config) };
     // `annuaire config | head` closes the pipe early; that is no failure of ours.
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

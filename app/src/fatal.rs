@@ -22,14 +22,8 @@ pub enum Fatal {
 
 impl Fatal {
     /// What was being done, and why it failed.
-    pub fn new(
-        context: impl Into<String>,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self::Failed {
-            context: context.into(),
-            source: source.into(),
-        }
+    pub fn new(context: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed { context: context.into(), source: source.into() }
     }
 
     /// 2 for a wrong configuration, 1 for anything else.

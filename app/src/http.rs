@@ -51,7 +51,12 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: Cancellati
     }
 }
 
-async fn accept(listener: TcpListener, router: &Router, graceful: &GracefulShutdown, stop: &CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    router: &Router,
+    graceful: &GracefulShutdown,
+    stop: &CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,

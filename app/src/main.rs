@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use annuaire::cli::Cli;
 use clap::Parser;
 
+// Commands are many small allocations on several threads, which the system's allocator locks over.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     // Two providers could be linked in one day; choosing here keeps TLS from failing at run time.

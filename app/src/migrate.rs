@@ -40,7 +40,8 @@ pub(crate) async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
 
 /// The names of the migrations that the database lacks.
 pub(crate) async fn missing(options: &PgConnectOptions) -> Result<Vec<String>, Fatal> {
-    let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't read the schema's version", e);
+    let failed =
+        |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't read the schema's version", e);
     let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;
     let table = event_store::MIGRATOR.table_name.clone();
     let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")

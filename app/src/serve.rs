@@ -142,7 +142,9 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
     tokio::join!(http::serve(listeners, router, stop.clone()), draining);
     end.cancel();
     if tokio::time::timeout(END_WITHIN, tasks.wait()).await.is_err() {
-        tracing::warn!("Some parts did not end within {END_WITHIN:?}; what they had not committed is done again");
+        tracing::warn!(
+            "Some parts did not end within {END_WITHIN:?}; what they had not committed is done again"
+        );
     }
     tracing::info!("Stopped");
     Ok(())
@@ -161,10 +163,8 @@ impl Parts {
         let users = Runner::<Users>::new(store.clone(), urls.read_models.clone(), pool.clone());
         let progress = users.progress();
         let appender = Appender::start(store.clone(), SystemClock, UuidV7);
-        let probes: Vec<Box<dyn Probe>> = vec![
-            Box::new(command_api::Postgres(pool.clone())),
-            Box::new(ReadModel(progress.clone())),
-        ];
+        let probes: Vec<Box<dyn Probe>> =
+            vec![Box::new(command_api::Postgres(pool.clone())), Box::new(ReadModel(progress.clone()))];
         let api = Api {
             users: Commands::new(store.clone(), appender),
             pool,
@@ -228,7 +228,11 @@ async fn wait_for(options: &PgConnectOptions) {
                 return;
             }
             Err(error) if !told => {
-                tracing::warn!("Waiting for PostgreSQL at {}:{}: {error}", options.get_host(), options.get_port());
+                tracing::warn!(
+                    "Waiting for PostgreSQL at {}:{}: {error}",
+                    options.get_host(),
+                    options.get_port()
+                );
                 told = true;
             }
             Err(_) => {}
@@ -253,7 +257,10 @@ async fn prepare_schema(config: &Config, urls: &Urls) -> Result<(), Fatal> {
         return Ok(());
     }
     let command = "run `annuaire migrate`, or set AUTO_MIGRATE=true";
-    Err(Fatal::new(format!("the database's schema is not up to date: {command}"), format!("missing: {}", missing.join(", "))))
+    Err(Fatal::new(
+        format!("the database's schema is not up to date: {command}"),
+        format!("missing: {}", missing.join(", ")),
+    ))
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PostgresStore, Fatal> {

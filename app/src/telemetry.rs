@@ -12,7 +12,8 @@ use crate::config::{Log, LogFormat};
 use crate::fatal::Fatal;
 
 /// Bounds of the buckets of durations, in seconds.
-const SECONDS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Bounds of the buckets of batch sizes.
 const BATCH_SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 /// How often the recorder tidies up.
@@ -49,13 +50,9 @@ pub fn init(log: &Log) {
     let filtered = tracing_subscriber::registry().with(EnvFilter::new(&log.filter));
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
     let started: Result<(), TryInitError> = if json {
-        filtered
-            .with(lines.json().flatten_event(true).with_current_span(false))
-            .try_init()
+        filtered.with(lines.json().flatten_event(true).with_current_span(false)).try_init()
     } else {
-        filtered
-            .with(lines.with_target(false).with_ansi(stderr().is_terminal()))
-            .try_init()
+        filtered.with(lines.with_target(false).with_ansi(stderr().is_terminal())).try_init()
     };
     drop(started);
 }

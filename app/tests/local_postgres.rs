@@ -14,10 +14,7 @@ async fn connect(url: &str) -> PgConnection {
 
 async fn count(url: &str) -> i64 {
     let mut connection = connect(url).await;
-    sqlx::query_scalar("SELECT count(*) FROM kept")
-        .fetch_one(&mut connection)
-        .await
-        .expect("a count")
+    sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut connection).await.expect("a count")
 }
 
 async fn write(url: &str) {
@@ -44,9 +41,7 @@ async fn data_and_url_survive_a_stop_a_crash_and_a_new_owner() {
     assert_eq!(count(&url).await, 2);
 
     server.stop().await;
-    let server = Postgres::start(dir.path())
-        .await
-        .expect("a server on the same folder");
+    let server = Postgres::start(dir.path()).await.expect("a server on the same folder");
     assert_eq!(server.url(), url);
     assert_eq!(count(&url).await, 2);
     server.stop().await;
@@ -60,9 +55,7 @@ async fn a_folder_has_one_owner_at_a_time() {
     assert!(matches!(second, Err(LocalError::InUse(_))), "{second:?}");
 
     drop(server);
-    let third = Postgres::start(dir.path())
-        .await
-        .expect("a server after the first is gone");
+    let third = Postgres::start(dir.path()).await.expect("a server after the first is gone");
     third.stop().await;
 }
 
@@ -98,16 +91,12 @@ async fn a_server_left_by_a_killed_program_is_taken_over() {
         .spawn()
         .expect("a second program");
     let lines = BufReader::new(program.stdout.take().expect("its output")).lines();
-    let ready = lines
-        .map_while(Result::ok)
-        .any(|line| line.ends_with("ready"));
+    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("ready"));
     assert!(ready);
     program.kill().expect("to kill it");
     program.wait().expect("its end");
 
-    let server = Postgres::start(dir.path())
-        .await
-        .expect("a server on the same folder");
+    let server = Postgres::start(dir.path()).await.expect("a server on the same folder");
     assert_eq!(count(&server.url()).await, 1);
     server.stop().await;
 }
@@ -125,8 +114,5 @@ async fn hold_a_server() {
 }
 
 fn private(folder: &Path) {
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .expect("a closed folder");
+    std::fs::DirBuilder::new().mode(0o700).create(folder).expect("a closed folder");
 }

@@ -56,17 +56,13 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
 /// in UTF-8 and as it is.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(Ok(media_type)), None) = (types.next().map(|value| value.to_str()), types.next())
-    else {
+    let (Some(Ok(media_type)), None) = (types.next().map(|value| value.to_str()), types.next()) else {
         return false;
     };
     let mut parts = media_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let is_json = essence.strip_prefix("application/").is_some_and(|subtype| {
-        subtype == "json"
-            || subtype
-                .strip_suffix("+json")
-                .is_some_and(|name| !name.is_empty())
+        subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
     });
     is_json && parts.all(is_utf8_or_no_charset) && !is_encoded(headers)
 }
@@ -82,9 +78,7 @@ fn is_utf8_or_no_charset(parameter: &str) -> bool {
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity")
+    headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
 #[cfg(test)]
@@ -138,30 +132,16 @@ mod tests {
     #[test]
     fn a_compressed_body_is_not_guessed_at() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(!is_json(&headers));
     }
 
     #[tokio::test]
     async fn what_is_no_json_is_told_from_what_is_no_object() {
-        for body in [
-            &b""[..],
-            b"{",
-            b"{'a':1}",
-            b"{\"a\":\"\xff\"}",
-            b"\xff",
-            b"{} {}",
-            b"NaN",
-        ] {
+        for body in [&b""[..], b"{", b"{'a':1}", b"{\"a\":\"\xff\"}", b"\xff", b"{} {}", b"NaN"] {
             let error = read_as_json(body).await.unwrap_err();
-            assert!(
-                matches!(error, ApiError::MalformedJson),
-                "{body:?}: {error:?}"
-            );
+            assert!(matches!(error, ApiError::MalformedJson), "{body:?}: {error:?}");
         }
         for body in ["null", "[]", "1", "\"{}\"", "true"] {
             let error = read_as_json(body).await.unwrap_err();
@@ -177,11 +157,8 @@ mod tests {
         let error = read_as_json(of_length(MAX_BYTES + 1)).await.unwrap_err();
         assert!(matches!(error, ApiError::TooLarge), "{error:?}");
 
-        let chunks =
-            (0..3).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; MAX_BYTES / 2])));
-        let error = read_as_json(Body::from_stream(futures::stream::iter(chunks)))
-            .await
-            .unwrap_err();
+        let chunks = (0..3).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; MAX_BYTES / 2])));
+        let error = read_as_json(Body::from_stream(futures::stream::iter(chunks))).await.unwrap_err();
         assert!(matches!(error, ApiError::TooLarge), "{error:?}");
     }
 }

@@ -36,20 +36,13 @@ struct Scope {
 impl Terms {
     /// The key under which a request with this body counts once.
     pub(crate) fn key(&self, body: &[u8]) -> Option<IdempotencyKey> {
-        let Scope {
-            method,
-            target,
-            key,
-        } = self.scope.as_ref()?;
+        let Scope { method, target, key } = self.scope.as_ref()?;
         Some(IdempotencyKey::new(&[ANYONE, method, target, key], body))
     }
 
     /// What the log keeps of the request.
     pub(crate) fn metadata(&self) -> Metadata {
-        Metadata {
-            actor: ANYONE.to_owned(),
-            correlation_id: Some(self.request_id.as_str().to_owned()),
-        }
+        Metadata { actor: ANYONE.to_owned(), correlation_id: Some(self.request_id.as_str().to_owned()) }
     }
 }
 
@@ -69,22 +62,11 @@ impl<S: Sync> FromRequestParts<S> for Terms {
         if !wrong.is_empty() {
             return Err(ApiError::Invalid(wrong));
         }
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str());
-        let scope = key.map(|key| Scope {
-            method: parts.method.to_string(),
-            target: target.to_owned(),
-            key,
-        });
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let scope = key.map(|key| Scope { method: parts.method.to_string(), target: target.to_owned(), key });
         Ok(Self {
             if_match,
-            patience: if prefers_no_wait(&parts.headers) {
-                Duration::ZERO
-            } else {
-                PATIENCE
-            },
+            patience: if prefers_no_wait(&parts.headers) { Duration::ZERO } else { PATIENCE },
             request_id: RequestId::of(parts)?,
             scope,
         })
@@ -123,12 +105,7 @@ pub(crate) fn has_already(headers: &HeaderMap, version: i32) -> bool {
 }
 
 fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
-    let refused = |()| {
-        Detail::new(
-            "If-Match",
-            "liste d'étiquettes fortes attendue, par exemple \"3\", ou *",
-        )
-    };
+    let refused = |()| Detail::new("If-Match", "liste d'étiquettes fortes attendue, par exemple \"3\", ou *");
     let Some(header) = list_of(headers, header::IF_MATCH.as_str()).map_err(refused)? else {
         return Ok(IfMatch::Any);
     };
@@ -144,10 +121,7 @@ fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
 
 /// The version whose tag this is: tags are compared character by character, so `"03"` is none.
 fn version_of(tag: &EntityTag<'_>) -> Option<i32> {
-    tag.opaque
-        .parse()
-        .ok()
-        .filter(|version: &i32| version.to_string() == tag.opaque)
+    tag.opaque.parse().ok().filter(|version: &i32| version.to_string() == tag.opaque)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Detail> {
@@ -156,14 +130,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Detail> {
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    let visible =
-        |value: &[u8]| (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    let visible = |value: &[u8]| (1..=255).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
     match value.to_str() {
         Ok(key) if visible(key.as_bytes()) && values.next().is_none() => Ok(Some(key.to_owned())),
-        Ok(_) | Err(_) => Err(Detail::new(
-            NAME,
-            "1 à 255 caractères ASCII visibles attendus",
-        )),
+        Ok(_) | Err(_) => Err(Detail::new(NAME, "1 à 255 caractères ASCII visibles attendus")),
     }
 }
 
@@ -180,11 +150,7 @@ fn prefers_no_wait(headers: &HeaderMap) -> bool {
 
 /// A header that may come in several lines, as one.
 fn list_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, ()> {
-    let lines: Result<Vec<&str>, _> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| value.to_str())
-        .collect();
+    let lines: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|value| value.to_str()).collect();
     let lines = lines.map_err(|_| ())?;
     Ok((!lines.is_empty()).then(|| lines.join(",")))
 }
@@ -194,10 +160,7 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
@@ -209,11 +172,7 @@ mod tests {
             // No version has such a tag, so the condition can't hold.
             (r#""03", "+3", "x", """#, IfMatch::OneOf(vec![])),
         ] {
-            assert_eq!(
-                if_match(&headers(&[("if-match", value)])),
-                Ok(expected),
-                "{value}"
-            );
+            assert_eq!(if_match(&headers(&[("if-match", value)])), Ok(expected), "{value}");
         }
         assert_eq!(if_match(&headers(&[])), Ok(IfMatch::Any));
     }
@@ -228,26 +187,17 @@ mod tests {
     #[test]
     fn weak_and_malformed_tags_are_refused() {
         for value in [r#"W/"3""#, r#""1", W/"3""#, "3", "", r#"*, "1""#] {
-            assert!(
-                if_match(&headers(&[("if-match", value)])).is_err(),
-                "{value}"
-            );
+            assert!(if_match(&headers(&[("if-match", value)])).is_err(), "{value}");
         }
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
         for value in [r#""3""#, r#"W/"3""#, r#""1", "3""#, "*"] {
-            assert!(
-                has_already(&headers(&[("if-none-match", value)]), 3),
-                "{value}"
-            );
+            assert!(has_already(&headers(&[("if-none-match", value)]), 3), "{value}");
         }
         for value in [r#""2""#, r#""33""#, "3", ""] {
-            assert!(
-                !has_already(&headers(&[("if-none-match", value)]), 3),
-                "{value}"
-            );
+            assert!(!has_already(&headers(&[("if-none-match", value)]), 3), "{value}");
         }
         assert!(!has_already(&headers(&[]), 3));
     }
@@ -256,16 +206,10 @@ mod tests {
     fn an_idempotency_key_is_1_to_255_visible_characters() {
         let longest = "k".repeat(255);
         for key in ["k", "a-b_c:\"~!", &longest] {
-            assert_eq!(
-                idempotency_key(&headers(&[("idempotency-key", key)])),
-                Ok(Some(key.to_owned()))
-            );
+            assert_eq!(idempotency_key(&headers(&[("idempotency-key", key)])), Ok(Some(key.to_owned())));
         }
         for key in ["", "a b", "a\tb", &"k".repeat(256)] {
-            assert!(
-                idempotency_key(&headers(&[("idempotency-key", key)])).is_err(),
-                "{key}"
-            );
+            assert!(idempotency_key(&headers(&[("idempotency-key", key)])).is_err(), "{key}");
         }
         let mut two = headers(&[("idempotency-key", "a")]);
         two.append("idempotency-key", "b".parse().unwrap());
@@ -274,11 +218,7 @@ mod tests {
 
     #[test]
     fn respond_async_is_found_among_other_preferences() {
-        for value in [
-            "respond-async",
-            "return=minimal, Respond-Async; wait=10",
-            " respond-async ",
-        ] {
+        for value in ["respond-async", "return=minimal, Respond-Async; wait=10", " respond-async "] {
             assert!(prefers_no_wait(&headers(&[("prefer", value)])), "{value}");
         }
         for value in ["", "respond-asynchronously", "wait=respond-async"] {

@@ -54,9 +54,7 @@ mod tests {
     use super::*;
 
     fn list<'a>(tags: impl IntoIterator<Item = (bool, &'a str)>) -> EntityTags<'a> {
-        let tags = tags
-            .into_iter()
-            .map(|(weak, opaque)| EntityTag { weak, opaque });
+        let tags = tags.into_iter().map(|(weak, opaque)| EntityTag { weak, opaque });
         EntityTags::List(tags.collect())
     }
 
@@ -65,26 +63,14 @@ mod tests {
         assert_eq!(EntityTags::parse(" * "), Some(EntityTags::Any));
         assert_eq!(EntityTags::parse(r#""3""#), Some(list([(false, "3")])));
         assert_eq!(EntityTags::parse(r#""""#), Some(list([(false, "")])));
-        assert_eq!(
-            EntityTags::parse(r#", "1" ,, W/"a,b","#),
-            Some(list([(false, "1"), (true, "a,b")]))
-        );
+        assert_eq!(EntityTags::parse(r#", "1" ,, W/"a,b","#), Some(list([(false, "1"), (true, "a,b")])));
     }
 
     #[test]
     fn what_is_no_list_is_not_guessed_at() {
-        for header in [
-            "",
-            ",",
-            "3",
-            r#""3"#,
-            r#"3""#,
-            r#"w/"3""#,
-            r#""1" "2""#,
-            r#"*, "1""#,
-            r#""1 2""#,
-            "'3'",
-        ] {
+        for header in
+            ["", ",", "3", r#""3"#, r#"3""#, r#"w/"3""#, r#""1" "2""#, r#"*, "1""#, r#""1 2""#, "'3'"]
+        {
             assert_eq!(EntityTags::parse(header), None, "{header}");
         }
     }

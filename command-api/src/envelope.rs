@@ -28,9 +28,7 @@ const CLIENT_GONE: u16 = 499;
 
 /// Puts around `routes` what all of them have in common.
 pub(crate) fn around(routes: Router, ids: Arc<dyn IdSource>) -> Router {
-    routes
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(ids, observe))
+    routes.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn_with_state(ids, observe))
 }
 
 fn panicked(_payload: Box<dyn Any + Send>) -> Response {
@@ -44,11 +42,7 @@ pub(crate) struct RequestId(Arc<str>);
 impl RequestId {
     /// The id that the request has been given on its way in.
     pub(crate) fn of(parts: &Parts) -> Result<Self, ApiError> {
-        parts
-            .extensions
-            .get()
-            .cloned()
-            .ok_or_else(|| ApiError::internal("a request without id"))
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::internal("a request without id"))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -56,13 +50,9 @@ impl RequestId {
     }
 
     fn taken_or_made(headers: &HeaderMap, ids: &dyn IdSource) -> Self {
-        let taken = headers
-            .get(X_REQUEST_ID)
-            .and_then(|value| value.to_str().ok());
+        let taken = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
         match taken {
-            Some(id)
-                if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) =>
-            {
+            Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
                 Self(id.into())
             }
             Some(_) | None => Self(ids.next().to_string().into()),
@@ -80,22 +70,13 @@ impl fmt::Display for RequestId {
     }
 }
 
-async fn observe(
-    State(ids): State<Arc<dyn IdSource>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+async fn observe(State(ids): State<Arc<dyn IdSource>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::taken_or_made(request.headers(), &*ids);
     let method = request.method().clone();
     let route = route(request.extensions());
     request.extensions_mut().insert(id.clone());
     let span = tracing::info_span!("request", request.id = %id, %method, %route);
-    let mut access = Access {
-        started: Instant::now(),
-        method,
-        route,
-        status: CLIENT_GONE,
-    };
+    let mut access = Access { started: Instant::now(), method, route, status: CLIENT_GONE };
     let answered = async move {
         let mut response = next.run(request).await;
         access.status = response.status().as_u16();
@@ -107,18 +88,12 @@ async fn observe(
 
 /// The template that the request matched.
 fn route(extensions: &Extensions) -> Arc<str> {
-    extensions
-        .get::<MatchedPath>()
-        .map_or(UNMATCHED, MatchedPath::as_str)
-        .into()
+    extensions.get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).into()
 }
 
 fn finish(response: &mut Response, method: &Method, id: &RequestId) {
     let is_read = method == Method::GET || method == Method::HEAD;
-    let has_body = !matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
+    let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let headers = response.headers_mut();
     if has_body {
         headers.entry(header::CONTENT_TYPE).or_insert(answer::JSON);
@@ -126,18 +101,8 @@ fn finish(response: &mut Response, method: &Method, id: &RequestId) {
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
-    set(
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; frame-ancestors 'none'",
-    );
-    set(
-        header::CACHE_CONTROL,
-        if is_read {
-            "private, no-cache"
-        } else {
-            "no-store"
-        },
-    );
+    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(header::CACHE_CONTROL, if is_read { "private, no-cache" } else { "no-store" });
     if let Some(id) = id.header() {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -154,12 +119,7 @@ struct Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let Self {
-            started,
-            method,
-            route,
-            status,
-        } = self;
+        let Self { started, method, route, status } = self;
         let took = started.elapsed();
         let labels = [("route", route.to_string()), ("status", status.to_string())];
         metrics::histogram!("annuaire_http_seconds", &labels).record(took);
@@ -194,36 +154,24 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        wrapped()
-            .oneshot(request.body(Body::empty()).unwrap())
-            .await
-            .unwrap()
+        wrapped().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_panic_is_answered_like_any_fault_of_ours() {
         let response = get_with("/boom/1", &[]).await;
         assert_eq!(response.status(), 500);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/json; charset=utf-8"
-        );
+        assert_eq!(response.headers()["content-type"], "application/json; charset=utf-8");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         assert!(response.headers().contains_key("x-request-id"));
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        assert_eq!(
-            body,
-            r#"{"success":false,"message":"Erreur interne du serveur","code":"INTERNAL"}"#
-        );
+        assert_eq!(body, r#"{"success":false,"message":"Erreur interne du serveur","code":"INTERNAL"}"#);
     }
 
     #[tokio::test]
     async fn a_request_id_is_taken_if_it_can_be_logged_else_made() {
         for id in ["abc-1", "~", &"x".repeat(128)] {
-            assert_eq!(
-                get_with("/", &[("x-request-id", id)]).await.headers()["x-request-id"],
-                id
-            );
+            assert_eq!(get_with("/", &[("x-request-id", id)]).await.headers()["x-request-id"], id);
         }
         for id in ["", "a b", "a\tb", &"x".repeat(129)] {
             let response = get_with("/", &[("x-request-id", id)]).await;

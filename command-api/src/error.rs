@@ -25,10 +25,7 @@ pub(crate) struct Detail {
 
 impl Detail {
     pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field,
-            message: message.into(),
-        }
+        Self { field, message: message.into() }
     }
 }
 
@@ -83,9 +80,7 @@ impl ApiError {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR"),
             Self::MalformedJson => (StatusCode::BAD_REQUEST, "MALFORMED_JSON"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE")
-            }
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
@@ -126,10 +121,7 @@ impl ApiError {
                 tracing::error!(error = &**cause as &dyn Error, "Could not answer a request");
             }
             Self::Unavailable(cause) => {
-                tracing::warn!(
-                    error = &**cause as &dyn Error,
-                    "Sent a request away for now"
-                );
+                tracing::warn!(error = &**cause as &dyn Error, "Sent a request away for now");
             }
             Self::Invalid(_)
             | Self::MalformedJson
@@ -151,12 +143,7 @@ const UNAVAILABLE: &str = "Service momentanément indisponible, réessayez";
 impl ErrorBody<'_> {
     /// For who is told more than that a service is not available.
     pub(crate) const fn unavailable() -> Self {
-        Self {
-            success: false,
-            message: UNAVAILABLE,
-            code: "UNAVAILABLE",
-            details: None,
-        }
+        Self { success: false, message: UNAVAILABLE, code: "UNAVAILABLE", details: None }
     }
 }
 
@@ -168,19 +155,12 @@ impl IntoResponse for ApiError {
             Self::Invalid(details) => Some(&**details),
             _ => None,
         };
-        let body = ErrorBody {
-            success: false,
-            message: &self.message(),
-            code,
-            details,
-        };
+        let body = ErrorBody { success: false, message: &self.message(), code, details };
         // Strings alone always become JSON.
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = answer::with_json(status, body.into());
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER);
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
@@ -218,11 +198,7 @@ impl From<StoreError> for ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        if may_pass(&error) {
-            Self::unavailable(error)
-        } else {
-            Self::internal(error)
-        }
+        if may_pass(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 
@@ -238,9 +214,7 @@ fn may_pass(error: &sqlx::Error) -> bool {
         // Classes 08 connection, 40 rollback, 53 resources, 57 operator (a time-out is one);
         // and a lock that was not to be had, a server that has become a standby.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "40", "53", "57", "55P03", "25006"]
-                .iter()
-                .any(|class| code.starts_with(class))
+            ["08", "40", "53", "57", "55P03", "25006"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }
@@ -254,10 +228,7 @@ mod tests {
 
     async fn answered(error: ApiError) -> (u16, Option<String>, String) {
         let response = error.into_response();
-        let retry = response
-            .headers()
-            .get("retry-after")
-            .map(|v| v.to_str().unwrap().to_owned());
+        let retry = response.headers().get("retry-after").map(|v| v.to_str().unwrap().to_owned());
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, retry, String::from_utf8(body.to_vec()).unwrap())
@@ -267,10 +238,7 @@ mod tests {
     async fn a_fault_of_ours_tells_nothing_of_its_cause() {
         let (status, retry, body) = answered(ApiError::internal("secret of the database")).await;
         assert_eq!((status, retry), (500, None));
-        assert_eq!(
-            body,
-            r#"{"success":false,"message":"Erreur interne du serveur","code":"INTERNAL"}"#
-        );
+        assert_eq!(body, r#"{"success":false,"message":"Erreur interne du serveur","code":"INTERNAL"}"#);
     }
 
     #[tokio::test]
@@ -278,25 +246,17 @@ mod tests {
         let unavailable = r#"{"success":false,"message":"Service momentanément indisponible, réessayez","code":"UNAVAILABLE"}"#;
         for error in [
             ApiError::from(sqlx::Error::PoolTimedOut),
-            ApiError::from(sqlx::Error::Io(
-                std::io::ErrorKind::ConnectionRefused.into(),
-            )),
+            ApiError::from(sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into())),
             ApiError::from(StoreError::Unavailable("gone".into())),
             ApiError::from(ExecuteError::Overloaded),
         ] {
-            assert_eq!(
-                answered(error).await,
-                (503, Some("1".to_owned()), unavailable.to_owned())
-            );
+            assert_eq!(answered(error).await, (503, Some("1".to_owned()), unavailable.to_owned()));
         }
     }
 
     #[tokio::test]
     async fn a_log_that_refuses_or_is_corrupt_is_a_fault_of_ours() {
-        for error in [
-            StoreError::Refused("a".into()),
-            StoreError::Corrupt("b".into()),
-        ] {
+        for error in [StoreError::Refused("a".into()), StoreError::Corrupt("b".into())] {
             assert_eq!(answered(error.into()).await.0, 500);
         }
         assert_eq!(answered(sqlx::Error::RowNotFound.into()).await.0, 500);
@@ -313,10 +273,7 @@ mod tests {
         ] {
             let (found, _, body) = answered(ApiError::User(rejection.clone())).await;
             assert_eq!(found, status);
-            assert_eq!(
-                body,
-                format!(r#"{{"success":false,"message":"{rejection}","code":"{code}"}}"#)
-            );
+            assert_eq!(body, format!(r#"{{"success":false,"message":"{rejection}","code":"{code}"}}"#));
         }
     }
 }

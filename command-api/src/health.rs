@@ -65,10 +65,7 @@ impl Probe for Postgres {
         match sqlx::query("SELECT 1").execute(&self.0).await {
             Ok(_) => Condition::Ok,
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "PostgreSQL does not answer"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "PostgreSQL does not answer");
                 Condition::Down
             }
         }
@@ -88,10 +85,7 @@ impl Readiness {
     /// Ready as long as every essential one of these parts is not down.
     #[must_use]
     pub fn new(probes: Vec<Box<dyn Probe>>) -> Self {
-        Self(Arc::new(Shared {
-            probes,
-            draining: AtomicBool::new(false),
-        }))
+        Self(Arc::new(Shared { probes, draining: AtomicBool::new(false) }))
     }
 
     /// From now on it is not ready: the process is about to stop and serves
@@ -125,15 +119,8 @@ struct Part {
 
 async fn inspect(probe: &dyn Probe) -> Part {
     let started = Instant::now();
-    let condition = tokio::time::timeout(PATIENCE, probe.check())
-        .await
-        .unwrap_or(Condition::Down);
-    Part {
-        name: probe.name(),
-        essential: probe.is_essential(),
-        condition,
-        latency: started.elapsed(),
-    }
+    let condition = tokio::time::timeout(PATIENCE, probe.check()).await.unwrap_or(Condition::Down);
+    Part { name: probe.name(), essential: probe.is_essential(), condition, latency: started.elapsed() }
 }
 
 struct Report {
@@ -155,10 +142,7 @@ impl Report {
         let part = |part: &Part| {
             // Whole microseconds: more digits would be noise.
             let latency = (part.latency.as_secs_f64() * 1e6).round() / 1e3;
-            (
-                part.name.to_owned(),
-                json!({ "state": part.condition, "latencyMs": latency }),
-            )
+            (part.name.to_owned(), json!({ "state": part.condition, "latencyMs": latency }))
         };
         let body = ReportBody {
             error: (!ready).then(ErrorBody::unavailable),
@@ -169,9 +153,7 @@ impl Report {
             return answer::json(StatusCode::OK, &body);
         }
         let mut response = answer::json(StatusCode::SERVICE_UNAVAILABLE, &body)?;
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, RETRY_AFTER);
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         Ok(response)
     }
 }
@@ -225,9 +207,7 @@ mod tests {
     async fn asked(readiness: &Readiness) -> (u16, Value) {
         let response = readiness.report().await.answer().unwrap();
         let status = response.status().as_u16();
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())
     }
 
@@ -239,10 +219,8 @@ mod tests {
             (Condition::Ok, Condition::Down, 200, "degraded"),
             (Condition::Down, Condition::Ok, 503, "down"),
         ] {
-            let probes: [Box<dyn Probe>; 2] = [
-                Box::new(Fixed("database", true, database)),
-                Box::new(Fixed("cache", false, cache)),
-            ];
+            let probes: [Box<dyn Probe>; 2] =
+                [Box::new(Fixed("database", true, database)), Box::new(Fixed("cache", false, cache))];
             let (found, body) = asked(&Readiness::new(probes.into())).await;
             assert_eq!((found, &body["status"]), (status, &json!(word)));
             assert_eq!(body["parts"]["cache"]["state"], json!(cache));

@@ -59,9 +59,7 @@ pub fn operations_router(api: Api) -> Router {
 }
 
 fn operations() -> Router<Arc<Api>> {
-    Router::new()
-        .merge(health::routes())
-        .route("/metrics", get(self::metrics::show))
+    Router::new().merge(health::routes()).route("/metrics", get(self::metrics::show))
 }
 
 fn finished(routes: Router<Arc<Api>>, api: Api) -> Router {

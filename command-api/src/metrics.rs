@@ -8,10 +8,7 @@ use axum::response::IntoResponse;
 
 use crate::Api;
 
-const TEXT: [(HeaderName, &str); 1] = [(
-    header::CONTENT_TYPE,
-    "text/plain; version=0.0.4; charset=utf-8",
-)];
+const TEXT: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
 /// Everything the recorder has gathered.
 pub(crate) async fn show(State(api): State<Arc<Api>>) -> impl IntoResponse {

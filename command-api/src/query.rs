@@ -30,10 +30,7 @@ impl Parameters {
 
     /// The values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(move |(found, _)| found == name)
-            .map(|(_, value)| &**value)
+        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| &**value)
     }
 
     /// The value of a parameter; the last, should it come more than once.
@@ -64,10 +61,7 @@ mod tests {
         let found = Parameters::parse("q=Jean+d%27Arc%2B&&empty=&bare&%71=last").unwrap();
         assert_eq!(found.get("q"), Some("last"));
         assert_eq!(found.all("q").collect::<Vec<_>>(), ["Jean d'Arc+", "last"]);
-        assert_eq!(
-            (found.get("empty"), found.filled("empty")),
-            (Some(""), None)
-        );
+        assert_eq!((found.get("empty"), found.filled("empty")), (Some(""), None));
         assert_eq!((found.get("bare"), found.get("none")), (Some(""), None));
     }
 

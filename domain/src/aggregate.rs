@@ -23,11 +23,7 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
     const CATEGORY: &'static str;
 
     /// The events that carry the command out; none when its effect holds already.
-    fn decide(
-        &self,
-        command: Self::Command,
-        at: DateTime<Utc>,
-    ) -> Result<Vec<Self::Event>, Self::Rejection>;
+    fn decide(&self, command: Self::Command, at: DateTime<Utc>) -> Result<Vec<Self::Event>, Self::Rejection>;
 
     /// The state after one more event. Total: what is in the log has happened.
     #[must_use]
@@ -53,10 +49,6 @@ pub struct Claim<R> {
 impl<R> Claim<R> {
     /// A claim on `value`; `refusal` is the answer to who comes second.
     pub fn new<'a>(namespace: &'static str, value: impl Into<Cow<'a, str>>, refusal: R) -> Self {
-        Self {
-            namespace,
-            value: value.into().into_owned(),
-            refusal,
-        }
+        Self { namespace, value: value.into().into_owned(), refusal }
     }
 }

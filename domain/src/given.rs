@@ -6,11 +6,7 @@ use crate::aggregate::{Aggregate, Claim};
 
 /// An aggregate to which these events happened.
 pub(crate) fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
-    Given {
-        state: events
-            .into_iter()
-            .fold(A::default(), |state, event| state.evolve(&event)),
-    }
+    Given { state: events.into_iter().fold(A::default(), |state, event| state.evolve(&event)) }
 }
 
 /// A state to ask something of.
@@ -21,9 +17,7 @@ pub(crate) struct Given<A> {
 impl<A: Aggregate> Given<A> {
     /// Asks it.
     pub(crate) fn when(self, command: A::Command) -> When<A> {
-        When {
-            outcome: self.state.decide(command, DateTime::<Utc>::UNIX_EPOCH),
-        }
+        When { outcome: self.state.decide(command, DateTime::<Utc>::UNIX_EPOCH) }
     }
 
     /// The state itself.

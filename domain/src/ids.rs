@@ -117,29 +117,19 @@ pub fn is_well_formed(path_value: &str) -> bool {
 
 fn unreserved(raw: &str) -> Result<String, Invalid> {
     let id = shaped(raw)?;
-    if is_reserved(&id) {
-        Err(RESERVED_WORD)
-    } else {
-        Ok(id)
-    }
+    if is_reserved(&id) { Err(RESERVED_WORD) } else { Ok(id) }
 }
 
 fn shaped(raw: &str) -> Result<String, Invalid> {
     let id = raw.trim();
-    if has_shape(id) {
-        Ok(id.to_owned())
-    } else {
-        Err(RULE)
-    }
+    if has_shape(id) { Ok(id.to_owned()) } else { Err(RULE) }
 }
 
 fn has_shape(id: &str) -> bool {
     // All of it is ASCII once the check passes, so bytes are characters.
     id.len() <= MAX_CHARS
         && id.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._~|@:+-".contains(&b))
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~|@:+-".contains(&b))
 }
 
 fn is_reserved(id: &str) -> bool {
@@ -171,9 +161,7 @@ mod tests {
 
     #[test]
     fn what_lacks_the_shape_is_refused() {
-        for id in [
-            "", " ", "-a", ".a", "|a", "a b", "a/b", "a%20b", "é", "\u{212a}", "a\0", "a\n b",
-        ] {
+        for id in ["", " ", "-a", ".a", "|a", "a b", "a/b", "a%20b", "é", "\u{212a}", "a\0", "a\n b"] {
             assert_eq!(UserId::parse(id), Err(RULE), "{id:?}");
             assert_eq!(CustomerId::parse(id), Err(RULE), "{id:?}");
             assert!(!is_well_formed(id), "{id:?}");
@@ -199,15 +187,7 @@ mod tests {
 
     #[test]
     fn reserved_words_are_refused_in_any_case_except_for_customers() {
-        for word in [
-            "all",
-            "ALLS",
-            "Batch",
-            "openapi.json",
-            "OpenAPI.JSON",
-            "favicon.ico",
-            "console",
-        ] {
+        for word in ["all", "ALLS", "Batch", "openapi.json", "OpenAPI.JSON", "favicon.ico", "console"] {
             assert_eq!(UserId::parse(word), Err(RESERVED_WORD), "{word}");
             assert_eq!(Matricule::parse(word), Err(RESERVED_WORD), "{word}");
             assert!(!is_well_formed(word), "{word}");

@@ -152,9 +152,7 @@ impl Changes {
     /// Only what would differ from `profile`.
     fn against(self, profile: &Profile) -> Self {
         Self {
-            matricule: self
-                .matricule
-                .filter(|to| profile.matricule.as_ref() != Some(to)),
+            matricule: self.matricule.filter(|to| profile.matricule.as_ref() != Some(to)),
             nom: self.nom.filter(|to| profile.nom != *to),
             prenom: self.prenom.against(profile.prenom.as_ref()),
             ministere: self.ministere.against(profile.ministere.as_ref()),
@@ -165,9 +163,7 @@ impl Changes {
             telephone: self.telephone.against(profile.telephone.as_ref()),
             preferences: self.preferences.against(profile.preferences.as_ref()),
             user_type: self.user_type.against(profile.user_type.as_ref()),
-            is_company_owner: self
-                .is_company_owner
-                .filter(|to| profile.is_company_owner != *to),
+            is_company_owner: self.is_company_owner.filter(|to| profile.is_company_owner != *to),
         }
     }
 }
@@ -228,11 +224,7 @@ impl Aggregate for User {
             }
             (Self::Living(profile), Command::Change(changes)) => {
                 let changes = changes.against(profile);
-                if changes.is_empty() {
-                    Ok(vec![])
-                } else {
-                    Ok(vec![Event::Changed(changes.into())])
-                }
+                if changes.is_empty() { Ok(vec![]) } else { Ok(vec![Event::Changed(changes.into())]) }
             }
             (Self::Living(_), Command::Delete) => Ok(vec![Event::Deleted(Deleted {})]),
         }
@@ -251,10 +243,9 @@ impl Aggregate for User {
             // `decide` never says these; should a log hold one, it is read past, not refused.
             (state @ Self::Unregistered, Event::Changed(_) | Event::Deleted(_))
             | (state @ Self::Living(_), Event::Created(_))
-            | (
-                state @ Self::Deleted { .. },
-                Event::Created(_) | Event::Changed(_) | Event::Deleted(_),
-            ) => state,
+            | (state @ Self::Deleted { .. }, Event::Created(_) | Event::Changed(_) | Event::Deleted(_)) => {
+                state
+            }
         }
     }
 
@@ -265,11 +256,7 @@ impl Aggregate for User {
             Self::Living(profile) => {
                 let id = profile.id.as_str();
                 // Someone may have the same id and matricule: that is one name, held once.
-                let matricule = profile
-                    .matricule
-                    .as_ref()
-                    .map(Matricule::as_str)
-                    .filter(|it| *it != id);
+                let matricule = profile.matricule.as_ref().map(Matricule::as_str).filter(|it| *it != id);
                 let email = profile.email.as_ref().map(Email::folded);
                 let username = profile.username.as_ref().map(Username::as_str);
                 [

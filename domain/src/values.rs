@@ -79,9 +79,7 @@ impl Email {
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
         let text = composed(raw);
         let plausible = text.chars().count() <= 254
-            && text
-                .split_once('@')
-                .is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
+            && text.split_once('@').is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
         if plausible {
             Ok(Self(text))
         } else {
@@ -105,8 +103,7 @@ impl Email {
 
 fn is_local_part(local: &str) -> bool {
     !local.is_empty()
-        && !local
-            .contains(|c: char| c.is_whitespace() || c.is_control() || r#"()<>[]:;,\""#.contains(c))
+        && !local.contains(|c: char| c.is_whitespace() || c.is_control() || r#"()<>[]:;,\""#.contains(c))
 }
 
 fn is_domain(domain: &str) -> bool {
@@ -115,9 +112,7 @@ fn is_domain(domain: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
             && !label.contains(|c: char| c.is_whitespace() || c.is_control())
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii())
     })
 }
 
@@ -149,8 +144,7 @@ impl AvatarUrl {
 }
 
 fn has_prefix(text: &str, prefix: &str) -> bool {
-    text.get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// What a user set up: a JSON object that only the clients understand.
@@ -166,8 +160,7 @@ impl Preferences {
 
     /// Accepts an object of at most 16 KiB, 64 levels deep, without the NUL character.
     pub fn parse(value: Value) -> Result<Self, Invalid> {
-        const RULE: Invalid =
-            Invalid("objet JSON de 16 Kio et 64 niveaux au plus, sans caractère nul");
+        const RULE: Invalid = Invalid("objet JSON de 16 Kio et 64 niveaux au plus, sans caractère nul");
         if !is_storable(&value, Self::MAX_DEPTH) {
             return Err(RULE);
         }
@@ -191,10 +184,7 @@ fn is_storable(value: &Value, levels: usize) -> bool {
         Value::String(text) => !text.contains('\0'),
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_storable(item, levels - 1)),
         Value::Object(map) => {
-            levels > 0
-                && map
-                    .iter()
-                    .all(|(key, item)| !key.contains('\0') && is_storable(item, levels - 1))
+            levels > 0 && map.iter().all(|(key, item)| !key.contains('\0') && is_storable(item, levels - 1))
         }
     }
 }
@@ -215,10 +205,7 @@ pub enum Sexe {
 impl Sexe {
     /// Accepts `M` and `F`.
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
-        [Self::M, Self::F]
-            .into_iter()
-            .find(|sexe| sexe.as_str() == raw.trim())
-            .ok_or(Invalid("M ou F"))
+        [Self::M, Self::F].into_iter().find(|sexe| sexe.as_str() == raw.trim()).ok_or(Invalid("M ou F"))
     }
 
     /// The letter that is stored and sent.

@@ -2,10 +2,7 @@
 //! ever written, read back and written again. A line is added, never changed:
 //! what it shows is in people's logs.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a line that does not read is the failure looked for"
-)]
+#![expect(clippy::unwrap_used, reason = "a line that does not read is the failure looked for")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -30,18 +27,9 @@ fn every_event_has_a_stored_line() {
 
 #[test]
 fn every_field_has_been_stored_once() {
-    assert_eq!(
-        stored_fields(USER, "user.created"),
-        names::<user::NewUser>()
-    );
-    assert_eq!(
-        stored_fields(USER, "user.changed"),
-        names::<user::Changes>()
-    );
-    assert_eq!(
-        stored_fields(USER, "user.deleted"),
-        names::<user::Deleted>()
-    );
+    assert_eq!(stored_fields(USER, "user.created"), names::<user::NewUser>());
+    assert_eq!(stored_fields(USER, "user.changed"), names::<user::Changes>());
+    assert_eq!(stored_fields(USER, "user.deleted"), names::<user::Deleted>());
 }
 
 #[test]
@@ -49,9 +37,7 @@ fn a_field_of_a_later_version_is_read_past() {
     for line in lines(USER) {
         let mut later = line.clone();
         for data in later.as_object_mut().unwrap().values_mut() {
-            data.as_object_mut()
-                .unwrap()
-                .insert("later".to_owned(), json!({"a": [1]}));
+            data.as_object_mut().unwrap().insert("later".to_owned(), json!({"a": [1]}));
         }
         let event: user::Event = serde_json::from_value(later).unwrap();
         assert_eq!(serde_json::to_value(event).unwrap(), line);
@@ -66,9 +52,7 @@ fn reads_back_and_writes_the_same<E: Debug + DeserializeOwned + Serialize>(store
 }
 
 fn lines(stored: &str) -> impl Iterator<Item = Value> {
-    stored
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+    stored.lines().map(|line| serde_json::from_str(line).unwrap())
 }
 
 fn stored_names(stored: &str) -> BTreeSet<String> {
@@ -76,10 +60,7 @@ fn stored_names(stored: &str) -> BTreeSet<String> {
 }
 
 fn stored_fields(stored: &str, event: &str) -> BTreeSet<String> {
-    lines(stored)
-        .filter_map(|line| line.get(event).map(keys))
-        .flatten()
-        .collect()
+    lines(stored).filter_map(|line| line.get(event).map(keys)).flatten().collect()
 }
 
 fn keys(object: &Value) -> Vec<String> {
@@ -123,9 +104,7 @@ impl<'de> Deserializer<'de> for Ask<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
-        Err(Error::custom(
-            "neither an enum nor a struct with named fields",
-        ))
+        Err(Error::custom("neither an enum nor a struct with named fields"))
     }
 
     forward_to_deserialize_any! {

@@ -1,15 +1,16 @@
 //! Group commit: gathers the commands of a moment, decides them lane by lane, appends them in one commit.
 //!
 //! One task owns all of it, so nothing is decided on a state that a batch in
-//! flight may still change: a batch is decided when the one before has been
-//! answered. Within a batch the commands on one stream form a lane, each decided
-//! on what the one before it leaves.
+//! flight may still change: a command waits while one on its stream, or one that
+//! touches the same claim or key, is under way. Within a batch the commands on
+//! one stream form a lane, each decided on what the one before it leaves.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ use crate::store::{ClaimValue, EventStore, Proposal, StoreError, Verdict};
 const QUEUE: usize = 4_096;
 /// How many commands go into one commit.
 const BATCH: usize = 512;
+/// From how many commands on a second commit beside another is worth its price.
+const SMALL: usize = 16;
 /// How long those who were just answered may take to come back, in the hope of one commit for all.
 const GATHER: Duration = Duration::from_micros(200);
 
@@ -39,7 +42,16 @@ impl Appender {
     /// Starts appending to `store` until the last clone is dropped.
     pub fn start(store: Arc<dyn EventStore>, clock: impl Clock, ids: impl IdSource) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let task = Task { store, queue, again: jobs.downgrade(), waiting: VecDeque::new(), answered: 0 };
+        let task = Task {
+            store,
+            queue,
+            again: jobs.downgrade(),
+            waiting: VecDeque::new(),
+            appending: JoinSet::new(),
+            in_flight: Vec::new(),
+            answered: 0,
+            blocked: false,
+        };
         tokio::spawn(task.run());
         let admission = Arc::new(Semaphore::new(QUEUE));
         Self { jobs, admission, clock: Arc::new(clock), ids: Arc::new(ids) }
@@ -74,67 +86,149 @@ struct Task {
     store: Arc<dyn EventStore>,
     queue: mpsc::UnboundedReceiver<Box<dyn AnyJob>>,
     again: mpsc::WeakUnboundedSender<Box<dyn AnyJob>>,
-    /// Put off from an earlier batch.
+    /// Come, but not in a batch yet.
     waiting: VecDeque<Box<dyn AnyJob>>,
-    /// How many were answered by the last batch.
+    /// At most two: while one holds the log's lock, the other is made ready behind it.
+    appending: JoinSet<Appended>,
+    in_flight: Vec<InFlight>,
+    /// How many the last batch answered: they may be back in a moment.
     answered: usize,
+    /// Whether what waits was found to wait for what is in flight.
+    blocked: bool,
 }
 
-/// A job in a batch with what it proposes.
-struct Entry {
-    job: Box<dyn AnyJob>,
-    proposal: Proposal,
+/// A batch under way.
+struct InFlight {
+    number: u64,
+    jobs: usize,
+    touched: Touched,
+}
+
+/// A batch that the store has answered.
+struct Appended {
+    number: u64,
+    jobs: Vec<Box<dyn AnyJob>>,
+    result: Result<Vec<Verdict>, StoreError>,
+}
+
+/// What two batches at a time must not share.
+#[derive(Default)]
+struct Touched {
+    streams: HashMap<StreamId, Lane>,
+    claims: HashSet<ClaimValue>,
+    keys: HashSet<Uuid>,
+}
+
+impl Touched {
+    fn shares(&self, proposal: &Proposal) -> bool {
+        proposal.key.is_some_and(|key| self.keys.contains(&key.key))
+            || proposal.take.iter().chain(&proposal.release).any(|claim| self.claims.contains(claim))
+    }
+
+    fn add(&mut self, proposal: &Proposal, lane: Lane) {
+        self.claims.extend(proposal.take.iter().chain(&proposal.release).cloned());
+        self.keys.extend(proposal.key.map(|key| key.key));
+        self.streams.insert(proposal.stream.clone(), lane);
+    }
 }
 
 impl Task {
     async fn run(mut self) {
-        while let Some(jobs) = self.gather().await {
-            self.answered = 0;
-            self.carry_out(jobs).await;
-        }
-    }
-
-    /// The next jobs, at least one; [`None`] when there will be no more.
-    async fn gather(&mut self) -> Option<Vec<Box<dyn AnyJob>>> {
-        let mut jobs: Vec<_> = self.waiting.drain(..).collect();
-        if jobs.is_empty() && self.queue.recv_many(&mut jobs, BATCH).await == 0 {
-            return None;
-        }
-        let started = Instant::now();
-        loop {
-            while jobs.len() < BATCH {
-                match self.queue.try_recv() {
-                    Ok(job) => jobs.push(job),
-                    Err(_) => break,
+        for number in 0.. {
+            loop {
+                self.take_what_came();
+                if self.next_batch_is_due() {
+                    break;
+                }
+                tokio::select! {
+                    biased;
+                    Some(appended) = self.appending.join_next() => self.conclude(appended).await,
+                    job = self.queue.recv() => match job {
+                        Some(job) => self.waiting.push_back(job),
+                        None if self.appending.is_empty() => return,
+                        // No more will come; what is under way is still to be answered.
+                        None => if let Some(appended) = self.appending.join_next().await {
+                            self.conclude(appended).await;
+                        },
+                    },
                 }
             }
-            if jobs.len() >= self.answered.min(BATCH) || started.elapsed() > GATHER {
-                return Some(jobs);
+            if self.in_flight.is_empty() {
+                self.gather().await;
             }
-            tokio::task::yield_now().await;
+            self.start(number);
         }
     }
 
-    async fn carry_out(&mut self, jobs: Vec<Box<dyn AnyJob>>) {
-        let entries = self.decide(jobs);
-        if entries.is_empty() {
+    fn take_what_came(&mut self) {
+        while let Ok(job) = self.queue.try_recv() {
+            self.waiting.push_back(job);
+        }
+    }
+
+    /// Alone, a batch starts with whatever waits; beside another only when it
+    /// is worth a commit of its own.
+    fn next_batch_is_due(&self) -> bool {
+        match &self.in_flight[..] {
+            [] => !self.waiting.is_empty(),
+            [one] => !self.blocked && self.waiting.len() >= one.jobs.max(SMALL),
+            [..] => false,
+        }
+    }
+
+    /// Waits a moment for those who were just answered: one commit then serves all.
+    async fn gather(&mut self) {
+        let started = Instant::now();
+        while self.waiting.len() < self.answered.min(BATCH) && started.elapsed() < GATHER {
+            tokio::task::yield_now().await;
+            self.take_what_came();
+        }
+    }
+
+    /// Starts a batch with half of what there is, if that is not small: so two keep each other company.
+    fn start(&mut self, number: u64) {
+        let in_flight: usize = self.in_flight.iter().map(|batch| batch.jobs).sum();
+        let share = (self.waiting.len() + in_flight).div_ceil(2).clamp(SMALL, BATCH);
+        let candidates = std::mem::take(&mut self.waiting);
+        let (jobs, batch, touched) = self.decide(candidates, share);
+        if batch.is_empty() {
+            self.blocked = true;
             return;
         }
-        let (jobs, batch): (Vec<_>, Vec<_>) = entries.into_iter().map(|e| (e.job, e.proposal)).unzip();
-        let started = Instant::now();
-        let result = self.store.append(&batch).await;
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        metrics::histogram!("annuaire_append_batch_size").record(batch.len() as f64);
-        metrics::histogram!("annuaire_append_seconds").record(started.elapsed());
+        self.in_flight.push(InFlight { number, jobs: batch.len(), touched });
+        let store = self.store.clone();
+        self.appending.spawn(async move { Appended { number, jobs, result: append(&*store, &batch).await } });
+    }
+
+    async fn conclude(&mut self, appended: Result<Appended, tokio::task::JoinError>) {
+        self.blocked = false;
+        self.answered = 0;
+        match appended {
+            Ok(Appended { number, jobs, result }) => {
+                self.in_flight.retain(|batch| batch.number != number);
+                self.judge(jobs, result).await;
+            }
+            Err(error) => {
+                // Its jobs are gone with it, and their callers have been told so.
+                tracing::error!("A batch panicked: {error}");
+                self.in_flight.clear();
+            }
+        }
+    }
+
+    async fn judge(&mut self, jobs: Vec<Box<dyn AnyJob>>, result: Result<Vec<Verdict>, StoreError>) {
         match result {
             Ok(verdicts) => self.settle(jobs, verdicts),
             Err(StoreError::Refused(reason)) if jobs.len() > 1 => {
                 // One of them poisons the batch: halve until it stands alone.
                 tracing::warn!(batch = jobs.len(), "Will append a refused batch in halves: {reason}");
-                let mut first = jobs;
+                let mut first = VecDeque::from(jobs);
                 let second = first.split_off(first.len() / 2);
-                Box::pin(self.carry_out(first)).await;
-                Box::pin(self.carry_out(second)).await;
+                for half in [first, second] {
+                    let (jobs, batch, _touched) = self.decide(half, BATCH);
+                    let result = append(&*self.store, &batch).await;
+                    Box::pin(self.judge(jobs, result)).await;
+                }
             }
             Err(error) => {
                 tracing::error!(batch = jobs.len(), "Could not append: {error}");
@@ -146,44 +240,46 @@ impl Task {
         }
     }
 
-    /// Decides the jobs in order; puts off those that must not share a batch with an earlier one.
-    fn decide(&mut self, jobs: Vec<Box<dyn AnyJob>>) -> Vec<Entry> {
+    /// Decides `share` of the jobs in order; the rest waits, and so does what
+    /// must not share a batch with an earlier one or with what is in flight.
+    fn decide(
+        &mut self,
+        candidates: VecDeque<Box<dyn AnyJob>>,
+        share: usize,
+    ) -> (Vec<Box<dyn AnyJob>>, Vec<Proposal>, Touched) {
         let now = Instant::now();
-        let mut entries: Vec<Entry> = Vec::with_capacity(jobs.len());
-        let mut lanes: HashMap<StreamId, Lane> = HashMap::with_capacity(jobs.len());
-        let mut claims: HashSet<ClaimValue> = HashSet::new();
-        let mut keys: HashSet<Uuid> = HashSet::new();
+        let (mut jobs, mut batch) = (Vec::with_capacity(share), Vec::with_capacity(share));
+        let mut touched = Touched::default();
         let mut put_off: HashSet<StreamId> = HashSet::new();
-        for mut job in jobs {
+        for mut job in candidates {
             if job.deadline() < now {
                 let late = "it took too long until this command's turn; it was not carried out";
                 job.fail(Arc::new(StoreError::Unavailable(late.into())));
                 continue;
             }
-            if put_off.contains(job.stream()) {
+            let busy = |stream| self.in_flight.iter().any(|batch| batch.touched.streams.contains_key(stream));
+            if jobs.len() == share || busy(job.stream()) || put_off.contains(job.stream()) {
                 self.waiting.push_back(job);
                 continue;
             }
-            let (proposal, lane) = match job.propose(lanes.get(job.stream())) {
+            let (proposal, lane) = match job.propose(touched.streams.get(job.stream())) {
                 Ok(proposed) => proposed,
                 Err(error) => {
                     job.fail(Arc::new(error));
                     continue;
                 }
             };
-            let touched = || proposal.take.iter().chain(&proposal.release);
-            let key = proposal.key.map(|key| key.key);
-            if touched().any(|claim| claims.contains(claim)) || key.is_some_and(|key| keys.contains(&key)) {
+            if touched.shares(&proposal) || self.in_flight.iter().any(|batch| batch.touched.shares(&proposal))
+            {
                 put_off.insert(job.stream().clone());
                 self.waiting.push_back(job);
                 continue;
             }
-            claims.extend(touched().cloned());
-            keys.extend(key);
-            lanes.insert(job.stream().clone(), lane);
-            entries.push(Entry { job, proposal });
+            touched.add(&proposal, lane);
+            jobs.push(job);
+            batch.push(proposal);
         }
-        entries
+        (jobs, batch, touched)
     }
 
     fn settle(&mut self, jobs: Vec<Box<dyn AnyJob>>, verdicts: Vec<Verdict>) {
@@ -192,10 +288,10 @@ impl Task {
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             let stream = job.stream().clone();
             match job.settle(verdict, confirmed.get(&stream).cloned()) {
-                Settled::Answered(state) => {
+                Settled::Answered(reached) => {
                     self.answered += 1;
-                    if let Some(state) = state {
-                        confirmed.insert(stream, state);
+                    if let Some(reached) = reached {
+                        confirmed.insert(stream, reached);
                     }
                 }
                 Settled::Again(job) => stale.entry(stream).or_default().push(job),
@@ -207,9 +303,21 @@ impl Task {
     }
 }
 
+/// Appends and measures.
+async fn append(store: &dyn EventStore, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
+    let started = Instant::now();
+    let result = store.append(batch).await;
+    #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+    metrics::histogram!("annuaire_append_batch_size").record(batch.len() as f64);
+    metrics::histogram!("annuaire_append_seconds").record(started.elapsed());
+    result
+}
+
 /// Reads a stale lane's stream once and sends its jobs round again.
 async fn decide_again(mut lane: Vec<Box<dyn AnyJob>>, again: mpsc::WeakUnboundedSender<Box<dyn AnyJob>>) {
-    let Some(first) = lane.first_mut() else { return };
+    let Some(first) = lane.first_mut() else {
+        return;
+    };
     match first.reload().await {
         Ok(state) => {
             for mut job in lane {

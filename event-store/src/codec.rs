@@ -17,7 +17,9 @@ pub(crate) const SCHEMA_VERSION: i16 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// Written by a newer build.
-    #[error("event type `{type_name}` has schema version {found}, this build reads up to {SCHEMA_VERSION}: upgrade annuaire")]
+    #[error(
+        "event type `{type_name}` has schema version {found}, this build reads up to {SCHEMA_VERSION}: upgrade annuaire"
+    )]
     TooNew {
         /// The stored type name.
         type_name: String,

@@ -23,7 +23,7 @@ const CACHED_STREAMS: u64 = 100_000;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded<A> {
     /// The state.
-    pub state: A,
+    pub state: Arc<A>,
     /// The version it is the state of; 0 before the first event.
     pub version: Version,
     /// Of the last event.
@@ -36,7 +36,7 @@ pub struct Loaded<A> {
 
 impl<A: Default> Default for Loaded<A> {
     fn default() -> Self {
-        let state = A::default();
+        let state = Arc::default();
         Self { state, version: 0, position: Position::START, created_at: None, updated_at: None }
     }
 }
@@ -167,17 +167,16 @@ impl<A: Aggregate> Commands<A> {
 
     /// The state of a stream as its events up to version `up_to` leave it.
     pub async fn load(&self, stream: &StreamId, up_to: Version) -> Result<Arc<Loaded<A>>, StoreError> {
-        let mut loaded = Loaded::<A>::default();
+        let (mut loaded, mut state) = (Loaded::<A>::default(), A::default());
         for stored in self.store.read_stream(stream, 0, up_to).await? {
             let recorded = stored.decode::<A::Event>()?;
-            loaded = Loaded {
-                state: loaded.state.evolve(&recorded.event),
-                version: recorded.version,
-                position: recorded.position,
-                created_at: loaded.created_at.or(Some(recorded.recorded_at)),
-                updated_at: Some(recorded.recorded_at),
-            };
+            state = state.evolve(&recorded.event);
+            loaded.version = recorded.version;
+            loaded.position = recorded.position;
+            loaded.created_at = loaded.created_at.or(Some(recorded.recorded_at));
+            loaded.updated_at = Some(recorded.recorded_at);
         }
+        loaded.state = Arc::new(state);
         Ok(Arc::new(loaded))
     }
 

@@ -49,13 +49,15 @@ pub(crate) enum Settled {
     Again(Box<dyn AnyJob>),
 }
 
-type Reply<A> =
-    oneshot::Sender<Result<Executed<A>, ExecuteError<<A as Aggregate>::Rejection>>>;
+type Reply<A> = oneshot::Sender<Result<Executed<A>, ExecuteError<<A as Aggregate>::Rejection>>>;
+
+/// What the state becomes, or why it stays.
+type Outcome<A> = Result<Arc<A>, ExecuteError<<A as Aggregate>::Rejection>>;
 
 /// What was decided, until the log has confirmed it.
 struct Decided<A: Aggregate> {
     on: Arc<Loaded<A>>,
-    outcome: Result<A, ExecuteError<A::Rejection>>,
+    outcome: Outcome<A>,
     events: Version,
     refusals: Vec<A::Rejection>,
 }
@@ -105,15 +107,16 @@ impl<A: Aggregate> Job<A> {
     }
 
     /// Decides on a state: what it would become, and the events for it.
-    fn decide(&self, on: &Loaded<A>) -> (Result<A, ExecuteError<A::Rejection>>, Vec<A::Event>) {
+    fn decide(&self, on: &Loaded<A>) -> (Outcome<A>, Vec<A::Event>) {
         match on.state.decide(self.request.command.clone(), self.commands.clock().now()) {
             Err(rejection) => (Err(ExecuteError::Rejected(rejection)), Vec::new()),
             Ok(_) if !self.request.if_match.holds(on.version) => {
                 (Err(ExecuteError::VersionMismatch { actual: on.version }), Vec::new())
             }
+            Ok(events) if events.is_empty() => (Ok(on.state.clone()), events),
             Ok(events) => {
-                let after = events.iter().fold(on.state.clone(), A::evolve);
-                (Ok(after), events)
+                let after = events.iter().fold(A::clone(&on.state), A::evolve);
+                (Ok(Arc::new(after)), events)
             }
         }
     }
@@ -192,10 +195,8 @@ impl<A: Aggregate> AnyJob for Job<A> {
             Ok(after) if count > 0 => (on.state.claims(), after.claims()),
             Ok(_) | Err(_) => (Vec::new(), Vec::new()),
         };
-        let value = |claim: &domain::Claim<_>| ClaimValue {
-            namespace: claim.namespace,
-            value: claim.value.clone(),
-        };
+        let value =
+            |claim: &domain::Claim<_>| ClaimValue { namespace: claim.namespace, value: claim.value.clone() };
         let held_values: Vec<_> = held.iter().map(value).collect();
         let (mut take, mut refusals) = (Vec::new(), Vec::new());
         let mut release = held_values.clone();
@@ -230,7 +231,9 @@ impl<A: Aggregate> AnyJob for Job<A> {
     }
 
     fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>) -> Settled {
-        let Some(decided) = self.decided.take() else { return Settled::Again(self) };
+        let Some(decided) = self.decided.take() else {
+            return Settled::Again(self);
+        };
         match verdict {
             Verdict::Done { first, recorded_at } => {
                 let before = before.and_then(|state| downcast(&state)).unwrap_or(decided.on.clone());

@@ -19,11 +19,11 @@ pub mod postgres;
 mod store;
 mod subscribe;
 
+pub use appender::Appender;
 pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
 pub use codec::{CodecError, decode, encode};
 pub use event::{Metadata, Position, Recorded, StoredEvent, StreamId, Version};
 pub use execute::{Commands, ExecuteError, Executed, IfMatch, Loaded, Request};
-pub use appender::Appender;
 pub use postgres::MIGRATOR;
 pub use store::{ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, StoreError, Verdict};
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};

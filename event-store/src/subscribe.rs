@@ -105,7 +105,9 @@ impl Subscription {
                 log.id, log.generation, ours.id, ours.generation
             )));
         }
-        let Some(event_id) = event_id else { return Ok(()) };
+        let Some(event_id) = event_id else {
+            return Ok(());
+        };
         let before = Position::new(position.get() - 1);
         match self.store.read_all(before, 1).await?.first() {
             Some(event) if event.event_id == event_id => Ok(()),

@@ -106,11 +106,12 @@ impl Progress {
     }
 
     async fn ask_in_turn(&self) {
-        let Ok(_turn) = self.0.asking.try_lock() else { return };
-        let position =
-            sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", self.0.name)
-                .fetch_optional(&self.0.pool)
-                .await;
+        let Ok(_turn) = self.0.asking.try_lock() else {
+            return;
+        };
+        let position = sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", self.0.name)
+            .fetch_optional(&self.0.pool)
+            .await;
         if let Ok(Some(position)) = position {
             self.0.applied.send_if_modified(|known| {
                 let news = Position::new(position) != *known;

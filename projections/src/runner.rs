@@ -64,15 +64,21 @@ impl Failure {
     /// Whether trying again may help: the way to the server may heal, what the log holds won't change.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Subscribe(SubscribeError::Diverged(_)) | Self::Apply(ApplyError::Undecodable { .. }) => false,
+            Self::Subscribe(SubscribeError::Diverged(_)) | Self::Apply(ApplyError::Undecodable { .. }) => {
+                false
+            }
             Self::Subscribe(SubscribeError::Store(error)) => {
                 matches!(error, event_store::StoreError::Unavailable(_))
             }
-            Self::Apply(ApplyError::Database(error)) | Self::Database(error) => match error.as_database_error() {
-                None => true,
-                // Data exceptions and constraint violations come from the event; the rest may pass.
-                Some(error) => !error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")),
-            },
+            Self::Apply(ApplyError::Database(error)) | Self::Database(error) => {
+                match error.as_database_error() {
+                    None => true,
+                    // Data exceptions and constraint violations come from the event; the rest may pass.
+                    Some(error) => {
+                        !error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+                    }
+                }
+            }
             Self::Fenced => true,
         }
     }
@@ -132,7 +138,11 @@ impl<P: Projection> Runner<P> {
     }
 
     /// Leads as soon as nobody else does, and for as long as it goes well.
-    async fn lead(&self, tries: &mut u32, stuck_at: &mut Option<Position>) -> Result<std::convert::Infallible, Failure> {
+    async fn lead(
+        &self,
+        tries: &mut u32,
+        stuck_at: &mut Option<Position>,
+    ) -> Result<std::convert::Infallible, Failure> {
         let mut connection = self.options.connect().await?;
         while !try_lock(&mut connection, P::NAME).await? {
             tokio::time::sleep(RETRY_EVERY).await;
@@ -167,7 +177,11 @@ async fn try_lock(connection: &mut PgConnection, name: &str) -> Result<bool, sql
 }
 
 /// Where the last leader stopped, and an epoch that shuts it out.
-async fn take_over(connection: &mut PgConnection, name: &str, log: LogId) -> Result<(Checkpoint, i64), sqlx::Error> {
+async fn take_over(
+    connection: &mut PgConnection,
+    name: &str,
+    log: LogId,
+) -> Result<(Checkpoint, i64), sqlx::Error> {
     let row = sqlx::query!(
         r#"
         INSERT INTO checkpoints (reader, log_id, generation, epoch) VALUES ($1, $2, $3, 1)

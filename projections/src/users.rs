@@ -22,7 +22,6 @@ pub struct Users;
 /// A user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the fields of `domain::user::Profile`")]
-#[expect(clippy::struct_excessive_bools, reason = "as the profile has them")]
 pub struct UserRow {
     pub id: String,
     pub matricule: Option<String>,
@@ -180,9 +179,7 @@ fn patch<T, C>(column: &mut Option<C>, by: &Patch<T>, stored: impl Fn(&T) -> C) 
 }
 
 async fn rows_of(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<UserRow>, sqlx::Error> {
-    sqlx::query_as!(UserRow, "SELECT * FROM users_v1 WHERE id = ANY($1)", ids)
-        .fetch_all(connection)
-        .await
+    sqlx::query_as!(UserRow, "SELECT * FROM users_v1 WHERE id = ANY($1)", ids).fetch_all(connection).await
 }
 
 /// Puts these rows in the place of whatever the users with these ids had.

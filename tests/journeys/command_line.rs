@@ -44,7 +44,10 @@ async fn the_settings_are_shown_without_secrets() {
     let settings = [("DATABASE_URL", "postgres://me:hidden@example.com/db"), ("UNKNOWN", "x")];
     let (code, shown, _) = run(&["config"], &settings).await;
     assert_eq!(code, Some(0));
-    assert!(shown.contains("example.com") && !shown.contains("hidden") && !shown.contains("UNKNOWN"), "{shown}");
+    assert!(
+        shown.contains("example.com") && !shown.contains("hidden") && !shown.contains("UNKNOWN"),
+        "{shown}"
+    );
 }
 
 #[sqlx::test]
@@ -58,7 +61,8 @@ async fn a_schema_that_was_not_migrated_stops_the_start(pool: PgPool) {
         let (code, _, said) = run(&["migrate"], &settings).await;
         assert_eq!(code, Some(0), "{said}");
     }
-    let migrated: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.unwrap();
+    let migrated: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.unwrap();
     assert_eq!(usize::try_from(migrated).unwrap(), MIGRATOR.iter().count());
 }
 

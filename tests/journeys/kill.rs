@@ -61,12 +61,11 @@ async fn client(server: Arc<Server>, name: String, stop: Arc<AtomicBool>) -> Vec
 
 /// How often each name stands in the log.
 async fn names(pool: &PgPool) -> HashMap<String, i64> {
-    let names: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT convert_from(data, 'UTF8')::jsonb ->> 'nom', count(*) FROM events GROUP BY 1",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
+    let names: Vec<(String, i64)> =
+        sqlx::query_as("SELECT convert_from(data, 'UTF8')::jsonb ->> 'nom', count(*) FROM events GROUP BY 1")
+            .fetch_all(pool)
+            .await
+            .unwrap();
     names.into_iter().collect()
 }
 

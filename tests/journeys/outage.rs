@@ -56,7 +56,11 @@ async fn postgres_stops_and_starts_under_load() {
             server.get("/health").send().await.is_ok_and(|r| r.status() == 200)
         })
         .await;
-        if crash { postgres.kill().await } else { postgres.halt().await }
+        if crash {
+            postgres.kill().await;
+        } else {
+            postgres.halt().await;
+        }
         eventually("it says that it is not ready", async || {
             server.get("/health/ready").send().await.is_ok_and(|r| r.status() == 503)
         })
@@ -99,7 +103,10 @@ async fn postgres_stops_and_starts_under_load() {
     }
     assert!(refused > 0);
     assert!(backs.iter().all(|(_, took)| *took < Duration::from_secs(10)), "{backs:?}");
-    println!("right again after {:?}; {refused} refused meanwhile", backs.iter().map(|b| b.1).collect::<Vec<_>>());
+    println!(
+        "right again after {:?}; {refused} refused meanwhile",
+        backs.iter().map(|b| b.1).collect::<Vec<_>>()
+    );
     assert_read_model_follows(&pool).await;
     let log = server.log();
     assert!(!log.contains("panicked") && !log.contains("25P02"), "{log}");
@@ -110,18 +117,22 @@ async fn postgres_stops_and_starts_under_load() {
 /// Sends part or all of a request and goes away without reading the answer.
 async fn hang_up(address: &str, number: usize) {
     let body = format!(r#"{{"matricule":"H{number}","nom":"Dupont"}}"#);
-    let (method, path) = if number % 3 == 0 { ("GET", "/all") } else { ("POST", "/") };
+    let (method, path) = if number.is_multiple_of(3) { ("GET", "/all") } else { ("POST", "/") };
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let Ok(mut stream) = TcpStream::connect(address).await else { return };
-    let length = if number % 2 == 0 { request.len() } else { fastrand::usize(1..request.len()) };
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return;
+    };
+    let length = if number.is_multiple_of(2) { request.len() } else { fastrand::usize(1..request.len()) };
     let _ = stream.write_all(&request.as_bytes()[..length]).await;
     match fastrand::u8(..3) {
         // A reset instead of an orderly end.
         0 => drop(stream.set_zero_linger()),
-        1 => drop(tokio::time::timeout(Duration::from_micros(fastrand::u64(..3_000)), stream.read_u8()).await),
+        1 => {
+            drop(tokio::time::timeout(Duration::from_micros(fastrand::u64(..3_000)), stream.read_u8()).await);
+        }
         _ => {}
     }
 }
@@ -145,7 +156,9 @@ async fn ten_thousand_clients_hang_up(pool: PgPool) {
     let id = server.create("AFTER").await;
     let reads = futures::future::join_all((0..200).map(|_| server.get(&format!("/{id}")).send())).await;
     assert!(reads.into_iter().all(|read| read.unwrap().status() == 200));
-    let writes = futures::future::join_all((0..64).map(|i| server.put("/AFTER", &json!({ "nom": format!("N{i}") })).send()));
+    let writes = futures::future::join_all(
+        (0..64).map(|i| server.put("/AFTER", &json!({ "nom": format!("N{i}") })).send()),
+    );
     assert!(writes.await.into_iter().all(|write| write.unwrap().status() == 200));
     let idle_in_transaction: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity

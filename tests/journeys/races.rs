@@ -79,7 +79,10 @@ async fn a_process_with_an_old_state_does_what_a_fresh_read_says(pool: PgPool) {
     // A refusal that held on the old state only.
     let taken = json!({ "matricule": "M2", "nom": "X", "email": "a@example.com" });
     assert_eq!(answer(old.post("/", &taken)).await.0, 201);
-    assert_eq!(error(fresh.put(&format!("/{again}"), &json!({ "email": "A@example.com" }))).await.1, "EMAIL_TAKEN");
+    assert_eq!(
+        error(fresh.put(&format!("/{again}"), &json!({ "email": "A@example.com" }))).await.1,
+        "EMAIL_TAKEN"
+    );
     assert_log_is_whole(&pool).await;
 }
 

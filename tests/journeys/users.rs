@@ -9,16 +9,23 @@ use crate::server::{Server, answer, assert_log_is_whole, assert_read_model_follo
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_user_is_created_changed_and_deleted(pool: PgPool) {
     let server = Server::on(&pool).await;
-    let new = json!({ "matricule": "TEST123", "nom": "Test", "prenom": "User", "ministere": "IT", "sexe": "M" });
+    let new =
+        json!({ "matricule": "TEST123", "nom": "Test", "prenom": "User", "ministere": "IT", "sexe": "M" });
     let created = server.post("/", &new).send().await.unwrap();
     assert_eq!(created.status(), 201);
-    assert_eq!((header(&created, "etag"), header(&created, "x-event-position")), ("\"1\"".into(), "1".into()));
+    assert_eq!(
+        (header(&created, "etag"), header(&created, "x-event-position")),
+        ("\"1\"".into(), "1".into())
+    );
     assert_eq!(header(&created, "x-projection-lag"), "");
     let location = header(&created, "location");
     let user: serde_json::Value = created.json().await.unwrap();
     let id = text(&user, "id");
     assert_eq!(location, format!("/{id}"));
-    assert_eq!((&user["_id"], &user["fullName"], &user["avatar"]), (&json!(id), &json!("User Test"), &json!(null)));
+    assert_eq!(
+        (&user["_id"], &user["fullName"], &user["avatar"]),
+        (&json!(id), &json!("User Test"), &json!(null))
+    );
     assert_eq!((&user["status"], &user["version"]), (&json!("active"), &json!(1)));
 
     let (status, changed) = answer(server.put(&format!("/{id}"), &json!({ "nom": "UpdatedName" }))).await;
@@ -49,7 +56,9 @@ async fn a_user_is_created_changed_and_deleted(pool: PgPool) {
 async fn sigterm_finishes_what_is_in_flight(pool: PgPool) {
     let server = Server::on(&pool).await;
     let requests: Vec<_> = (0..32)
-        .map(|i| tokio::spawn(server.post("/", &json!({ "matricule": format!("M{i}"), "nom": "Dupont" })).send()))
+        .map(|i| {
+            tokio::spawn(server.post("/", &json!({ "matricule": format!("M{i}"), "nom": "Dupont" })).send())
+        })
         .collect();
     // Some are answered, the others on their way.
     crate::server::eventually("an event is stored", async || {

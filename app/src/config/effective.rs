@@ -21,19 +21,10 @@ pub struct Effective {
 /// A line a setting, in columns.
 #[must_use]
 pub fn text(config: &Config) -> String {
-    let width =
-        |of: fn(&Effective) -> usize| config.effective.iter().map(of).max().unwrap_or_default();
-    let (names, values) = (
-        width(|it| it.setting.len()),
-        width(|it| it.value.chars().count()),
-    );
+    let width = |of: fn(&Effective) -> usize| config.effective.iter().map(of).max().unwrap_or_default();
+    let (names, values) = (width(|it| it.setting.len()), width(|it| it.value.chars().count()));
     let mut lines = String::new();
-    for Effective {
-        setting,
-        value,
-        origin,
-    } in &config.effective
-    {
+    for Effective { setting, value, origin } in &config.effective {
         // Writing to a String can't fail.
         let _ = writeln!(lines, "{setting:names$}  {value:values$}  {origin}");
     }

@@ -78,13 +78,8 @@ impl Config {
         let mut read = Reader::new(sources);
         let config = Self::read(&mut read);
         match config {
-            Some(config) if read.problems.is_empty() => Ok(Self {
-                effective: read.effective,
-                ..config
-            }),
-            _ => Err(Invalid {
-                problems: read.problems,
-            }),
+            Some(config) if read.problems.is_empty() => Ok(Self { effective: read.effective, ..config }),
+            _ => Err(Invalid { problems: read.problems }),
         }
     }
 
@@ -94,10 +89,7 @@ impl Config {
         let host = read.value(&s::HTTP_HOST, values::host);
         for tls in [&s::TLS_CERT, &s::TLS_KEY] {
             read.optional(tls, |_| {
-                Err::<(), _>(
-                    "none: this release does not serve HTTPS; put a proxy in front of it"
-                        .to_owned(),
-                )
+                Err::<(), _>("none: this release does not serve HTTPS; put a proxy in front of it".to_owned())
             });
         }
         let roles = read.value(&s::ROLES, Roles::parse);
@@ -110,30 +102,21 @@ impl Config {
                 "none without DATABASE_URL: the private PostgreSQL migrates itself",
             );
         }
-        let auto_migrate = read.value_or(
-            &s::AUTO_MIGRATE,
-            if private { "true" } else { "false" },
-            values::boolean,
-        );
+        let auto_migrate =
+            read.value_or(&s::AUTO_MIGRATE, if private { "true" } else { "false" }, values::boolean);
         let event_store_url = read.optional(&s::EVENT_STORE_URL, values::event_store_url);
         let auth_mode = auth_mode(read, host);
         let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
         let filter = read.value(&s::RUST_LOG, values::log_filter);
         Some(Self {
-            http: Http {
-                host: host?,
-                port: port?,
-            },
+            http: Http { host: host?, port: port? },
             database: database?,
             migration_url,
             event_store_url,
             auto_migrate: auto_migrate?,
             roles: roles?,
             auth_mode: auth_mode?,
-            log: Log {
-                format,
-                filter: filter?,
-            },
+            log: Log { format, filter: filter? },
             data_dir: PathBuf::from(".data"),
             effective: Vec::new(),
         })
@@ -152,20 +135,16 @@ fn database(read: &mut Reader<'_>) -> Option<Database> {
     if read.problems.len() > before {
         return None;
     }
-    let no_part = host.is_none()
-        && port.is_none()
-        && database.is_none()
-        && user.is_none()
-        && password.is_none();
+    let no_part =
+        host.is_none() && port.is_none() && database.is_none() && user.is_none() && password.is_none();
     if url.is_some() || no_part {
         for part in [&s::DB_HOST, &s::DB_PORT, &s::DB_DATABASE, &s::DB_USER] {
             read.show_default(part, "none");
         }
         return Some(url.map_or(Database::Private, Database::Url));
     }
-    let or_default = |value: Option<String>, setting: &s::Setting| {
-        value.unwrap_or_else(|| setting.default.to_owned())
-    };
+    let or_default =
+        |value: Option<String>, setting: &s::Setting| value.unwrap_or_else(|| setting.default.to_owned());
     let parts = Parts {
         host: or_default(host, &s::DB_HOST),
         port: port.or_else(|| values::server_port(s::DB_PORT.default).ok())?,
@@ -187,11 +166,7 @@ fn auth_mode(read: &mut Reader<'_>, host: Option<Host>) -> Option<AuthMode> {
     let allow_open = read.value(&s::ALLOW_OPEN, values::boolean);
     // A secret that is too short was still meant to close the door.
     let closed = secret.is_some() || read.problems.len() > before;
-    let mode = read.value_or(
-        &s::AUTH_MODE,
-        if closed { "required" } else { "open" },
-        AuthMode::parse,
-    )?;
+    let mode = read.value_or(&s::AUTH_MODE, if closed { "required" } else { "open" }, AuthMode::parse)?;
     match (mode, host, allow_open) {
         (AuthMode::Required, _, _) => {
             read.refuse(&s::AUTH_MODE, "open: this release has no authentication");

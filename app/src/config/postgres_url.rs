@@ -11,8 +11,7 @@ use url::Url;
 /// What stands where a secret was.
 pub(super) const MASK: &str = "***";
 
-const ACCEPTED: &str =
-    "postgres://user:password@host:port/database, special characters percent-encoded";
+const ACCEPTED: &str = "postgres://user:password@host:port/database, special characters percent-encoded";
 
 /// A URL that was checked once and can be connected to as far as its form goes.
 #[derive(Clone)]
@@ -29,12 +28,8 @@ impl PostgresUrl {
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(ACCEPTED.to_owned());
         }
-        let options =
-            PgConnectOptions::from_str(text).map_err(|error| format!("{ACCEPTED} ({error})"))?;
-        Ok(Self {
-            text: SecretString::from(text),
-            options: Box::new(options),
-        })
+        let options = PgConnectOptions::from_str(text).map_err(|error| format!("{ACCEPTED} ({error})"))?;
+        Ok(Self { text: SecretString::from(text), options: Box::new(options) })
     }
 
     /// The URL with its password.
@@ -74,17 +69,8 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn url(&self) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let Self {
-            host,
-            port,
-            database,
-            user,
-            password,
-        } = self;
-        let password = password
-            .as_deref()
-            .map(|it| format!(":{}", encode(it)))
-            .unwrap_or_default();
+        let Self { host, port, database, user, password } = self;
+        let password = password.as_deref().map(|it| format!(":{}", encode(it))).unwrap_or_default();
         let (user, database) = (encode(user), encode(database));
         // A socket's folder or an IPv6 address has no place in the authority that every client reads alike.
         if host.contains(['/', ':']) {
@@ -115,14 +101,7 @@ fn masked_url(mut url: Url) -> String {
         let pairs: Vec<(String, String)> = url
             .query_pairs()
             .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    if secret(&name) {
-                        MASK.to_owned()
-                    } else {
-                        value.to_string()
-                    },
-                )
+                (name.to_string(), if secret(&name) { MASK.to_owned() } else { value.to_string() })
             })
             .collect();
         url.query_pairs_mut().clear().extend_pairs(pairs);
@@ -131,19 +110,13 @@ fn masked_url(mut url: Url) -> String {
 }
 
 fn masked_text(text: &str) -> String {
-    let (scheme, rest) = text
-        .split_once("://")
-        .map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = match rest.rsplit_once('@') {
         Some((_, host)) => format!("{MASK}@{host}"),
         None if rest.contains("password") => MASK.to_owned(),
         None => rest.to_owned(),
     };
-    if scheme.is_empty() {
-        rest
-    } else {
-        format!("{scheme}://{rest}")
-    }
+    if scheme.is_empty() { rest } else { format!("{scheme}://{rest}") }
 }
 
 #[cfg(test)]
@@ -179,9 +152,7 @@ mod tests {
             user: "us@er".into(),
             password: Some("p%41:/?#@".into()),
         };
-        let options = PostgresUrl::parse(&parts.url())
-            .expect("a URL")
-            .connect_options();
+        let options = PostgresUrl::parse(&parts.url()).expect("a URL").connect_options();
         assert_eq!(options.get_host(), "::1");
         assert_eq!(options.get_port(), 5433);
         assert_eq!(options.get_database(), Some("a b/c"));

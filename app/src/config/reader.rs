@@ -20,11 +20,7 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(name: &str, value: &str, accepted: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            accepted: accepted.to_owned(),
-        }
+        Self { name: name.to_owned(), value: value.to_owned(), accepted: accepted.to_owned() }
     }
 }
 
@@ -37,21 +33,14 @@ pub struct Invalid {
 
 impl From<Problem> for Invalid {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("wrong configuration")?;
-        for Problem {
-            name,
-            value,
-            accepted,
-        } in &self.problems
-        {
+        for Problem { name, value, accepted } in &self.problems {
             write!(f, "\n  {name}={value}\n      accepted: {accepted}")?;
         }
         Ok(())
@@ -66,11 +55,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a Sources) -> Self {
-        Self {
-            sources,
-            effective: Vec::new(),
-            problems: Vec::new(),
-        }
+        Self { sources, effective: Vec::new(), problems: Vec::new() }
     }
 
     /// A setting that always has a value. `None` only after a problem was noted.
@@ -116,17 +101,15 @@ impl<'a> Reader<'a> {
 
     /// Notes that a value can't be used, though it has the right form.
     pub(super) fn refuse(&mut self, setting: &Setting, accepted: &str) {
-        let value = self
-            .effective
-            .iter()
-            .rev()
-            .find(|effective| effective.setting == setting.name)
-            .map_or_else(String::new, |effective| match effective.origin {
-                Origin::Default => format!("{} (the default here)", effective.value),
-                _ => effective.value.clone(),
-            });
-        self.problems
-            .push(Problem::new(setting.name, &value, accepted));
+        let value =
+            self.effective.iter().rev().find(|effective| effective.setting == setting.name).map_or_else(
+                String::new,
+                |effective| match effective.origin {
+                    Origin::Default => format!("{} (the default here)", effective.value),
+                    _ => effective.value.clone(),
+                },
+            );
+        self.problems.push(Problem::new(setting.name, &value, accepted));
     }
 
     fn find(&mut self, setting: &Setting, default: &str) -> Option<String> {
@@ -138,11 +121,7 @@ impl<'a> Reader<'a> {
             Some(given) => (mask(setting, &given.value), given.origin),
             None => (default.to_owned(), Origin::Default),
         };
-        self.effective.push(Effective {
-            setting: setting.name,
-            value,
-            origin,
-        });
+        self.effective.push(Effective { setting: setting.name, value, origin });
         given.map(|given| given.value)
     }
 
@@ -156,8 +135,7 @@ impl<'a> Reader<'a> {
             Ok(value) => Some(value),
             Err(accepted) => {
                 let value = mask(setting, value);
-                self.problems
-                    .push(Problem::new(setting.name, &value, &accepted));
+                self.problems.push(Problem::new(setting.name, &value, &accepted));
                 None
             }
         }

@@ -88,27 +88,14 @@ pub fn help() -> String {
         "Settings, from the environment or a .env file in the working folder (the environment wins):\n",
     );
     for setting in ALL {
-        let Setting {
-            name,
-            alias,
-            default,
-            meaning,
-            kind: _,
-        } = setting;
-        let alias = alias
-            .map(|alias| format!(" (or {alias})"))
-            .unwrap_or_default();
+        let Setting { name, alias, default, meaning, kind: _ } = setting;
+        let alias = alias.map(|alias| format!(" (or {alias})")).unwrap_or_default();
         // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "\n  {name}{alias}\n      {meaning}\n      [default: {default}]"
-        );
+        let _ = write!(text, "\n  {name}{alias}\n      {meaning}\n      [default: {default}]");
         if let Some(file) = setting.file_variable() {
             let _ = write!(text, " [{file}: a file that holds it]");
         }
     }
-    text.push_str(
-        "\n\nAn empty value counts as not set. `annuaire config` prints what is in effect.",
-    );
+    text.push_str("\n\nAn empty value counts as not set. `annuaire config` prints what is in effect.");
     text
 }

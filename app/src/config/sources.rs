@@ -52,12 +52,9 @@ impl Sources {
     /// The environment of this process and the `.env` file of its working folder.
     pub fn from_process() -> Result<Self, Invalid> {
         // Variables that aren't UTF-8 can't be ours to read; `vars` would panic on them.
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Self::default()
-            .layer(Origin::Environment, environment)
-            .dot_env(Path::new(".env"))
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::default().layer(Origin::Environment, environment).dot_env(Path::new(".env"))
     }
 
     /// Variables as if they came from the environment.
@@ -82,9 +79,7 @@ impl Sources {
             Ok(lines) => lines,
             Err(error) if error.not_found() => return Ok(self),
             Err(error) => {
-                return Err(
-                    Problem::new(".env", &error.to_string(), "a file that can be read").into(),
-                );
+                return Err(Problem::new(".env", &error.to_string(), "a file that can be read").into());
             }
         };
         let mut vars = Vec::new();
@@ -110,10 +105,8 @@ impl Sources {
     pub(super) fn find(&self, setting: &Setting) -> Result<Option<Given>, Problem> {
         for (origin, vars) in &self.layers {
             let file_variable = setting.file_variable();
-            let direct = [Some(setting.name), setting.alias]
-                .into_iter()
-                .flatten()
-                .find_map(|name| vars.get(name));
+            let direct =
+                [Some(setting.name), setting.alias].into_iter().flatten().find_map(|name| vars.get(name));
             let file = file_variable.as_ref().and_then(|name| vars.get(name));
             let set = |value: &&String| !value.is_empty();
             match (direct.filter(set), file.filter(set)) {
@@ -126,10 +119,7 @@ impl Sources {
                     ));
                 }
                 (Some(value), None) => {
-                    return Ok(Some(Given {
-                        value: value.clone(),
-                        origin: *origin,
-                    }));
+                    return Ok(Some(Given { value: value.clone(), origin: *origin }));
                 }
                 (None, Some(path)) => return read(&file_variable.unwrap_or_default(), path),
                 (None, None) if direct.is_some() || file.is_some() => return Ok(None),
@@ -141,20 +131,12 @@ impl Sources {
 }
 
 fn read(variable: &str, path: &str) -> Result<Option<Given>, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Problem::new(
-            variable,
-            path,
-            &format!("a file that can be read ({error})"),
-        )
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem::new(variable, path, &format!("a file that can be read ({error})")))?;
     // Editors and `echo` end a file with a newline that is no part of the secret.
     let value = text.trim_end_matches(['\r', '\n']).to_owned();
     if value.is_empty() {
         return Err(Problem::new(variable, path, "a file that isn't empty"));
     }
-    Ok(Some(Given {
-        value,
-        origin: Origin::File,
-    }))
+    Ok(Some(Given { value, origin: Origin::File }))
 }

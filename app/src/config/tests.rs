@@ -3,10 +3,7 @@ use std::io::Write;
 use super::*;
 
 fn from(vars: &[(&str, &str)]) -> Result<Config, Invalid> {
-    Config::from_vars(
-        vars.iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-    )
+    Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
 fn ok(vars: &[(&str, &str)]) -> Config {
@@ -14,12 +11,7 @@ fn ok(vars: &[(&str, &str)]) -> Config {
 }
 
 fn refused(vars: &[(&str, &str)]) -> Vec<String> {
-    from(vars)
-        .expect_err("a bad configuration")
-        .problems
-        .into_iter()
-        .map(|problem| problem.name)
-        .collect()
+    from(vars).expect_err("a bad configuration").problems.into_iter().map(|problem| problem.name).collect()
 }
 
 fn url(config: &Config) -> &str {
@@ -32,23 +24,12 @@ fn url(config: &Config) -> &str {
 #[test]
 fn nothing_set_means_a_private_server_on_loopback_with_every_role() {
     let config = ok(&[("HOME", "/somewhere")]);
-    assert_eq!(
-        config.http,
-        Http {
-            host: Host::Localhost,
-            port: 8001
-        }
-    );
+    assert_eq!(config.http, Http { host: Host::Localhost, port: 8001 });
     assert!(matches!(config.database, Database::Private));
     assert!(config.auto_migrate);
     assert_eq!(config.roles.to_string(), "api,projections");
     assert_eq!(config.auth_mode, AuthMode::Open);
-    assert!(
-        config
-            .effective
-            .iter()
-            .all(|it| it.origin == Origin::Default)
-    );
+    assert!(config.effective.iter().all(|it| it.origin == Origin::Default));
 }
 
 #[test]
@@ -62,30 +43,19 @@ fn every_setting_is_shown_once() {
 
 #[test]
 fn an_empty_value_counts_as_not_set() {
-    assert!(matches!(
-        ok(&[("DATABASE_URL", ""), ("DB_HOST", "")]).database,
-        Database::Private
-    ));
+    assert!(matches!(ok(&[("DATABASE_URL", ""), ("DB_HOST", "")]).database, Database::Private));
 }
 
 #[test]
 fn a_url_wins_over_parts_and_turns_migration_at_start_off() {
-    let config = ok(&[
-        ("DATABASE_URL", "postgresql://u:p@h/d"),
-        ("DB_HOST", "elsewhere"),
-    ]);
+    let config = ok(&[("DATABASE_URL", "postgresql://u:p@h/d"), ("DB_HOST", "elsewhere")]);
     assert_eq!(url(&config), "postgresql://u:p@h/d");
     assert!(!config.auto_migrate);
 }
 
 #[test]
 fn parts_make_a_url_and_the_alias_of_the_database_works() {
-    let config = ok(&[
-        ("DB_HOST", "h"),
-        ("DB_NAME", "d"),
-        ("DB_USER", "u"),
-        ("DB_PASSWORD", "p@"),
-    ]);
+    let config = ok(&[("DB_HOST", "h"), ("DB_NAME", "d"), ("DB_USER", "u"), ("DB_PASSWORD", "p@")]);
     assert_eq!(url(&config), "postgres://u:p%40@h:5432/d");
     assert!(effective::text(&config).contains("postgres://u:***@h:5432/d"));
 }
@@ -111,11 +81,8 @@ fn all_bad_values_are_told_at_once() {
 
 #[test]
 fn an_error_shows_no_secret() {
-    let vars = [
-        ("JWT_SECRET", "hunter2"),
-        ("DATABASE_URL", "mysql://u:hunter2@h/d"),
-        ("DB_PASSWORD", "hunter2"),
-    ];
+    let vars =
+        [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "mysql://u:hunter2@h/d"), ("DB_PASSWORD", "hunter2")];
     let error = from(&vars).expect_err("a bad configuration");
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
@@ -129,11 +96,7 @@ fn printing_the_configuration_shows_no_secret() {
         ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
         ("AUTH_MODE", "open"),
     ]);
-    for text in [
-        effective::text(&config),
-        effective::json(&config),
-        format!("{:?}", config.migration_url),
-    ] {
+    for text in [effective::text(&config), effective::json(&config), format!("{:?}", config.migration_url)] {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
@@ -157,10 +120,7 @@ fn a_token_secret_asks_for_authentication_which_this_release_lacks() {
 
 #[test]
 fn an_owner_url_needs_a_server_of_others() {
-    assert_eq!(
-        refused(&[("MIGRATION_DATABASE_URL", "postgres://h/d")]),
-        ["MIGRATION_DATABASE_URL"]
-    );
+    assert_eq!(refused(&[("MIGRATION_DATABASE_URL", "postgres://h/d")]), ["MIGRATION_DATABASE_URL"]);
 }
 
 #[test]
@@ -170,68 +130,37 @@ fn a_secret_may_stand_in_a_file_but_not_in_both_places() {
     let path = file.path().to_str().expect("a readable path");
     let config = ok(&[("DATABASE_URL_FILE", path)]);
     assert_eq!(url(&config), "postgres://u:p@h/d");
-    assert!(
-        config
-            .effective
-            .iter()
-            .any(|it| it.setting == "DATABASE_URL" && it.origin == Origin::File)
-    );
+    assert!(config.effective.iter().any(|it| it.setting == "DATABASE_URL" && it.origin == Origin::File));
 
-    let both = [
-        ("DATABASE_URL", "postgres://h/d"),
-        ("DATABASE_URL_FILE", path),
-    ];
+    let both = [("DATABASE_URL", "postgres://h/d"), ("DATABASE_URL_FILE", path)];
     assert_eq!(refused(&both), ["DATABASE_URL_FILE"]);
-    assert_eq!(
-        refused(&[("DB_PASSWORD_FILE", "/nowhere/at/all")]),
-        ["DB_PASSWORD_FILE"]
-    );
+    assert_eq!(refused(&[("DB_PASSWORD_FILE", "/nowhere/at/all")]), ["DB_PASSWORD_FILE"]);
 }
 
 #[test]
 fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
-    writeln!(
-        file,
-        "# ours\nROLES=api\nLOG_FORMAT=json\nRUST_LOG=debug\nUNKNOWN=x"
-    )
-    .expect("to write");
+    writeln!(file, "# ours\nROLES=api\nLOG_FORMAT=json\nRUST_LOG=debug\nUNKNOWN=x").expect("to write");
     let vars = [("ROLES", "projections"), ("RUST_LOG", "")];
     let environment = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut sources = Sources::from_vars(environment)
-        .dot_env(file.path())
-        .expect("a good file");
+    let mut sources = Sources::from_vars(environment).dot_env(file.path()).expect("a good file");
 
     let config = Config::from_sources(&sources).expect("a good configuration");
     assert_eq!(config.roles.to_string(), "projections");
     assert_eq!(
         config.log,
-        Log {
-            format: Some(LogFormat::Json),
-            filter: settings::RUST_LOG.default.to_owned()
-        }
+        Log { format: Some(LogFormat::Json), filter: settings::RUST_LOG.default.to_owned() }
     );
 
     sources.command_line(&settings::ROLES, "api".to_owned());
-    assert_eq!(
-        Config::from_sources(&sources)
-            .expect("still good")
-            .roles
-            .to_string(),
-        "api"
-    );
+    assert_eq!(Config::from_sources(&sources).expect("still good").roles.to_string(), "api");
 }
 
 #[test]
 fn a_broken_line_of_the_file_is_named_without_its_content() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     writeln!(file, "ROLES=api\nDB_PASSWORD=it is hunter2 'oh").expect("to write");
-    let error = Sources::default()
-        .dot_env(file.path())
-        .expect_err("a bad line");
-    assert!(
-        error.to_string().contains("the line after ROLES"),
-        "{error}"
-    );
+    let error = Sources::default().dot_env(file.path()).expect_err("a bad line");
+    assert!(error.to_string().contains("the line after ROLES"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }

@@ -40,10 +40,7 @@ impl Host {
     #[must_use]
     pub fn sockets(self, port: u16) -> Vec<SocketAddr> {
         match self {
-            Self::Localhost => vec![
-                (Ipv4Addr::LOCALHOST, port).into(),
-                (Ipv6Addr::LOCALHOST, port).into(),
-            ],
+            Self::Localhost => vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()],
             Self::Address(address) => vec![(address, port).into()],
         }
     }
@@ -73,9 +70,9 @@ impl Roles {
         let roles = text.split(',').map(|name| match name.trim() {
             "api" => Ok(Role::Api),
             "projections" => Ok(Role::Projections),
-            name @ ("outbox" | "inbound") => Err(format!(
-                "api, projections, or both with a comma; {name} comes in a later release"
-            )),
+            name @ ("outbox" | "inbound") => {
+                Err(format!("api, projections, or both with a comma; {name} comes in a later release"))
+            }
             _ => Err("api, projections, or both with a comma".to_owned()),
         });
         roles.collect::<Result<_, _>>().map(Self)
@@ -135,15 +132,11 @@ impl LogFormat {
 }
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| "a port, 0 to 65535 (0: any free one)".to_owned())
+    text.parse().map_err(|_| "a port, 0 to 65535 (0: any free one)".to_owned())
 }
 
 pub(super) fn server_port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| "a port, 1 to 65535".to_owned())
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "a port, 1 to 65535".to_owned())
 }
 
 pub(super) fn host(text: &str) -> Result<Host, String> {

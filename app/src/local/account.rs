@@ -10,14 +10,10 @@ use super::{Doing, LocalError};
 
 // The one of util-linux; BusyBox has a smaller one under the same name.
 static SETPRIV: LazyLock<bool> = LazyLock::new(|| {
-    Command::new("setpriv")
-        .arg("--help")
-        .stderr(Stdio::null())
-        .output()
-        .is_ok_and(|output| {
-            let help = String::from_utf8_lossy(&output.stdout);
-            help.contains("--pdeathsig") && help.contains("--ambient-caps")
-        })
+    Command::new("setpriv").arg("--help").stderr(Stdio::null()).output().is_ok_and(|output| {
+        let help = String::from_utf8_lossy(&output.stdout);
+        help.contains("--pdeathsig") && help.contains("--ambient-caps")
+    })
 });
 
 /// An account of this machine.
@@ -36,12 +32,7 @@ impl Account {
         }
         ["postgres", "nobody"]
             .into_iter()
-            .find_map(|name| {
-                Some(Self::Other {
-                    uid: id("-u", name)?,
-                    gid: id("-g", name)?,
-                })
-            })
+            .find_map(|name| Some(Self::Other { uid: id("-u", name)?, gid: id("-g", name)? }))
             .ok_or(LocalError::NoUser)
     }
 
@@ -57,8 +48,9 @@ impl Account {
     pub(super) fn own(self, folder: &Path) -> Result<(), LocalError> {
         match self {
             Self::Ours => Ok(()),
-            Self::Other { uid, gid } => chown(folder, Some(uid), Some(gid))
-                .doing(|| format!("can't give away {}", folder.display())),
+            Self::Other { uid, gid } => {
+                chown(folder, Some(uid), Some(gid)).doing(|| format!("can't give away {}", folder.display()))
+            }
         }
     }
 
@@ -71,17 +63,10 @@ impl Account {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "INT"]);
             if let Self::Other { uid, gid } = self {
-                command
-                    .args([format!("--reuid={uid}"), format!("--regid={gid}")])
-                    .arg("--init-groups");
+                command.args([format!("--reuid={uid}"), format!("--regid={gid}")]).arg("--init-groups");
                 if !self.reaches(folder) {
                     // Below a folder of root's alone: may pass it, and nothing else that root may.
-                    command.args([
-                        "--inh-caps",
-                        "+dac_override",
-                        "--ambient-caps",
-                        "+dac_override",
-                    ]);
+                    command.args(["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]);
                 }
             }
             command.arg(program);
@@ -100,10 +85,7 @@ impl Account {
             }
         }
         // Ctrl-C in a terminal reaches the whole group: the server must outlive our last query.
-        command
-            .process_group(0)
-            .current_dir("/")
-            .stdin(Stdio::null());
+        command.process_group(0).current_dir("/").stdin(Stdio::null());
         command
     }
 
@@ -125,10 +107,6 @@ impl Account {
 }
 
 fn id(what: &str, name: &str) -> Option<u32> {
-    let output = Command::new("id")
-        .args([what, name])
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("id").args([what, name]).stderr(Stdio::null()).output().ok()?;
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }

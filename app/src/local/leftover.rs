@@ -18,10 +18,7 @@ pub(super) async fn stop(data: &Path, cluster: &str) -> Result<(), LocalError> {
     let Ok(text) = std::fs::read_to_string(&file) else {
         return Ok(());
     };
-    let postmaster = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse::<u32>().ok());
+    let postmaster = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
     let begin = Instant::now();
     let mut told = false;
     loop {
@@ -33,14 +30,8 @@ pub(super) async fn stop(data: &Path, cluster: &str) -> Result<(), LocalError> {
             return Err(LocalError::LeftOver(data.to_path_buf()));
         }
         if !told {
-            tracing::warn!(
-                "Waiting for a PostgreSQL left over in {} to stop",
-                data.display()
-            );
-            if let Some(id) = postmaster
-                .filter(|id| running.contains(id))
-                .and_then(|id| pid(id).ok())
-            {
+            tracing::warn!("Waiting for a PostgreSQL left over in {} to stop", data.display());
+            if let Some(id) = postmaster.filter(|id| running.contains(id)).and_then(|id| pid(id).ok()) {
                 let _ = kill_process(id, Signal::INT);
             }
             told = true;
@@ -52,9 +43,7 @@ pub(super) async fn stop(data: &Path, cluster: &str) -> Result<(), LocalError> {
 // After a restart of the machine or the container the number may be that of someone else, and
 // PostgreSQL would believe that it runs already. A number of nobody it judges by itself.
 fn forget_stranger(file: &Path, postmaster: Option<u32>) -> Result<(), LocalError> {
-    let taken = postmaster
-        .and_then(|id| pid(id).ok())
-        .is_some_and(|id| test_kill_process(id).is_ok());
+    let taken = postmaster.and_then(|id| pid(id).ok()).is_some_and(|id| test_kill_process(id).is_ok());
     if !taken || !file.exists() {
         return Ok(());
     }
@@ -82,10 +71,7 @@ fn command_lines() -> Vec<(u32, String)> {
             .filter_map(|id| Some((id, String::from_utf8_lossy(&line(id)?).replace('\0', " "))))
             .collect();
     }
-    let Ok(output) = Command::new("ps")
-        .args(["-axww", "-o", "pid=,command="])
-        .output()
-    else {
+    let Ok(output) = Command::new("ps").args(["-axww", "-o", "pid=,command="]).output() else {
         return Vec::new();
     };
     String::from_utf8_lossy(&output.stdout)

@@ -78,9 +78,6 @@ trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, LocalError> {
-        self.map_err(|source| LocalError::Io {
-            doing: doing(),
-            source,
-        })
+        self.map_err(|source| LocalError::Io { doing: doing(), source })
     }
 }

@@ -35,9 +35,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            max_connections: 100,
-        }
+        Self { max_connections: 100 }
     }
 }
 
@@ -62,21 +60,12 @@ impl Postgres {
     /// The same, with a choice.
     pub async fn start_with(dir: &Path, options: Options) -> Result<Self, LocalError> {
         std::fs::create_dir_all(dir).doing(|| format!("can't make {}", dir.display()))?;
-        let dir = dir
-            .canonicalize()
-            .doing(|| format!("can't open {}", dir.display()))?;
+        let dir = dir.canonicalize().doing(|| format!("can't open {}", dir.display()))?;
         let lock = lock(&dir)?;
         let account = Account::for_servers()?;
         let folders = Folders::under(&dir);
         let installation = Installation::find(&folders.data)?;
-        let mut server = Self {
-            folders,
-            account,
-            installation,
-            options,
-            process: None,
-            _lock: lock,
-        };
+        let mut server = Self { folders, account, installation, options, process: None, _lock: lock };
         server.resume().await?;
         Ok(server)
     }
@@ -124,11 +113,7 @@ impl Postgres {
 
     /// Starts the server after [`Postgres::halt`] or [`Postgres::kill`].
     pub async fn resume(&mut self) -> Result<(), LocalError> {
-        if self
-            .process
-            .as_ref()
-            .is_some_and(|it| it.status().is_none())
-        {
+        if self.process.as_ref().is_some_and(|it| it.status().is_none()) {
             return Ok(());
         }
         leftover::stop(&self.folders.data, &self.folders.cluster).await?;
@@ -147,26 +132,16 @@ impl Postgres {
         // UTF-8 where the machine has it without a language; plain C knows ASCII letters only.
         for locale in ["C.UTF-8", "C"] {
             if new.exists() {
-                std::fs::remove_dir_all(&new)
-                    .doing(|| format!("can't remove {}", new.display()))?;
+                std::fs::remove_dir_all(&new).doing(|| format!("can't remove {}", new.display()))?;
             }
             make_private(&new, self.account)?;
-            let mut initdb = self
-                .account
-                .command(&self.installation.program("initdb"), &new);
-            initdb.arg("--pgdata").arg(&new).args([
-                "--encoding=UTF8",
-                "--data-checksums",
-                "--auth=trust",
-            ]);
-            initdb
-                .arg(format!("--locale={locale}"))
-                .arg(format!("--username={NAME}"));
+            let mut initdb = self.account.command(&self.installation.program("initdb"), &new);
+            initdb.arg("--pgdata").arg(&new).args(["--encoding=UTF8", "--data-checksums", "--auth=trust"]);
+            initdb.arg(format!("--locale={locale}")).arg(format!("--username={NAME}"));
             let output = self.folders.log_file("initdb.log", false)?;
             redirect(&mut initdb, &output)?;
             let status = Process::start("initdb", initdb).await?.ended().await;
-            let text =
-                std::fs::read_to_string(self.folders.dir.join("initdb.log")).unwrap_or_default();
+            let text = std::fs::read_to_string(self.folders.dir.join("initdb.log")).unwrap_or_default();
             if status.is_some_and(|it| it.success()) {
                 return std::fs::rename(&new, &self.folders.data)
                     .doing(|| format!("can't rename {}", new.display()));
@@ -179,15 +154,8 @@ impl Postgres {
     }
 
     fn server(&self) -> Result<Command, LocalError> {
-        let Folders {
-            data,
-            socket,
-            cluster,
-            ..
-        } = &self.folders;
-        let mut server = self
-            .account
-            .command(&self.installation.program("postgres"), data);
+        let Folders { data, socket, cluster, .. } = &self.folders;
+        let mut server = self.account.command(&self.installation.program("postgres"), data);
         server.arg("-D").arg(data);
         // The value is a list, in which a comma or a space would part two folders.
         let folder = socket.to_string_lossy().replace('"', "\"\"");
@@ -237,23 +205,17 @@ impl Postgres {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(LocalError::Silent {
-            seconds: START.as_secs(),
-            log,
-        })
+        Err(LocalError::Silent { seconds: START.as_secs(), log })
     }
 
     async fn make_database(&self) -> Result<(), LocalError> {
         let mut connection = self.maintenance().connect().await?;
-        let there: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-                .bind(NAME)
-                .fetch_one(&mut connection)
-                .await?;
+        let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(NAME)
+            .fetch_one(&mut connection)
+            .await?;
         if !there {
-            sqlx::query("CREATE DATABASE annuaire")
-                .execute(&mut connection)
-                .await?;
+            sqlx::query("CREATE DATABASE annuaire").execute(&mut connection).await?;
         }
         Ok(connection.close().await?)
     }
@@ -286,12 +248,7 @@ impl Folders {
         if file.as_os_str().len() > SOCKET_PATH {
             socket = std::env::temp_dir().join(&cluster);
         }
-        Self {
-            dir: dir.to_path_buf(),
-            data: dir.join("postgres"),
-            socket,
-            cluster,
-        }
+        Self { dir: dir.to_path_buf(), data: dir.join("postgres"), socket, cluster }
     }
 
     fn make_socket(&self, account: Account) -> Result<(), LocalError> {
@@ -314,14 +271,8 @@ impl Folders {
     fn log_file(&self, name: &str, append: bool) -> Result<File, LocalError> {
         let path = self.dir.join(name);
         let mut options = OpenOptions::new();
-        options
-            .create(true)
-            .write(true)
-            .append(append)
-            .truncate(!append);
-        options
-            .open(&path)
-            .doing(|| format!("can't write {}", path.display()))
+        options.create(true).write(true).append(append).truncate(!append);
+        options.open(&path).doing(|| format!("can't write {}", path.display()))
     }
 }
 
@@ -336,17 +287,12 @@ fn lock(dir: &Path) -> Result<File, LocalError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LocalError::InUse(dir.to_path_buf())),
-        Err(TryLockError::Error(error)) => {
-            Err(error).doing(|| format!("can't lock {}", path.display()))
-        }
+        Err(TryLockError::Error(error)) => Err(error).doing(|| format!("can't lock {}", path.display())),
     }
 }
 
 fn make_private(folder: &Path, account: Account) -> Result<(), LocalError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .doing(|| format!("can't make {}", folder.display()))?;
+    DirBuilder::new().mode(0o700).create(folder).doing(|| format!("can't make {}", folder.display()))?;
     account.own(folder)
 }
 
@@ -360,9 +306,5 @@ fn failed(program: &'static str, status: Option<ExitStatus>, text: &str) -> Loca
     let lines: Vec<&str> = text.lines().collect();
     let output = lines[lines.len().saturating_sub(5)..].join(" | ");
     let status = status.map_or_else(|| "unknown end".to_owned(), |it| it.to_string());
-    LocalError::Program {
-        program,
-        status,
-        output,
-    }
+    LocalError::Program { program, status, output }
 }

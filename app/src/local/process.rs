@@ -20,10 +20,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts it. The signal that the kernel sends to orphans comes when the thread that started
     /// them ends, and threads of a runtime come and go: hence one that does nothing but wait.
-    pub(super) async fn start(
-        name: &'static str,
-        mut command: Command,
-    ) -> Result<Self, LocalError> {
+    pub(super) async fn start(name: &'static str, mut command: Command) -> Result<Self, LocalError> {
         let (started, start) = tokio::sync::oneshot::channel();
         let (ended, status) = watch::channel(None);
         let keep = move || match command.spawn() {
@@ -35,16 +32,8 @@ impl Process {
             }
         };
         let doing = || format!("can't start {name}");
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(keep)
-            .doing(doing)?;
-        let id = start
-            .await
-            .map_err(io::Error::other)
-            .and_then(|it| it)
-            .and_then(pid)
-            .doing(doing)?;
+        thread::Builder::new().name(name.to_owned()).spawn(keep).doing(doing)?;
+        let id = start.await.map_err(io::Error::other).and_then(|it| it).and_then(pid).doing(doing)?;
         Ok(Self { id, status })
     }
 
@@ -63,11 +52,7 @@ impl Process {
     pub(super) async fn ended(&self) -> Option<ExitStatus> {
         let mut status = self.status.clone();
         // An error means that the thread is gone, and so is the child.
-        status
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|it| *it)
+        status.wait_for(Option::is_some).await.ok().and_then(|it| *it)
     }
 
     /// Sends SIGINT, and SIGKILL where that has no effect in time.
@@ -100,15 +85,10 @@ pub fn terminate(id: u32) -> io::Result<()> {
 /// The code with which a shell would report this end: 128 + n for signal n.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 pub(super) fn pid(id: u32) -> io::Result<Pid> {
-    i32::try_from(id)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+    i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }

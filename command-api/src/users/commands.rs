@@ -26,11 +26,7 @@ use crate::conditions::Terms;
 use crate::error::ApiError;
 
 /// What JavaScript's `encodeURIComponent` encodes of an id.
-pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -101,10 +97,7 @@ async fn execute(
     match api.users.execute(on(stream.clone())).await {
         Err(ExecuteError::Rejected(Rejection::NotFound)) => {
             // The log knows at once who has a matricule; the read model may not yet.
-            let claim = ClaimValue {
-                namespace: LOOKUP,
-                value: name.as_str().to_owned(),
-            };
+            let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
             match api.users.holder(&claim).await? {
                 Some(holder) if holder != stream => Ok(api.users.execute(on(holder)).await?),
                 Some(_) | None => Err(ApiError::User(Rejection::NotFound)),
@@ -118,32 +111,20 @@ async fn execute(
 fn profile(status: StatusCode, executed: &Executed<User>) -> Result<Response, ApiError> {
     let after = &executed.after;
     let (User::Living(profile), Some(created_at), Some(updated_at)) =
-        (&after.state, after.created_at, after.updated_at)
+        (&*after.state, after.created_at, after.updated_at)
     else {
-        return Err(ApiError::internal(format!(
-            "{} is not alive after a command",
-            executed.stream
-        )));
+        return Err(ApiError::internal(format!("{} is not alive after a command", executed.stream)));
     };
     let row = UserRow::of(profile, after.version, created_at, updated_at);
     answer::json(status, &ProfileBody::from(&row))
 }
 
 /// Adds where the command stands in the log, and waits for the read model as long as asked.
-async fn tell(
-    api: &Api,
-    patience: Duration,
-    executed: &Executed<User>,
-    mut response: Response,
-) -> Response {
+async fn tell(api: &Api, patience: Duration, executed: &Executed<User>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ETAG, super::queries::etag(executed.after.version));
     headers.insert("x-event-position", executed.after.position.get().into());
-    if !api
-        .progress
-        .reaches(executed.after.position, patience)
-        .await
-    {
+    if !api.progress.reaches(executed.after.position, patience).await {
         headers.insert("x-projection-lag", HeaderValue::from_static("true"));
     }
     response

@@ -2,9 +2,7 @@
 
 use domain::ids::{CustomerId, Matricule, UserId};
 use domain::user::{Changes, NewUser};
-use domain::values::{
-    AvatarUrl, Email, Invalid, Patch, Preferences, Sexe, Text, UserType, Username,
-};
+use domain::values::{AvatarUrl, Email, Invalid, Patch, Preferences, Sexe, Text, UserType, Username};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Detail};
@@ -28,10 +26,7 @@ const CHANGEABLE: [&str; 13] = [
 
 /// Reads the body of a creation; `fresh` is the id of a user that brings none.
 pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUser, ApiError> {
-    let mut fields = Fields {
-        fields,
-        wrong: Vec::new(),
-    };
+    let mut fields = Fields { fields, wrong: Vec::new() };
     fields.refuse_password();
     let id = fields.optional("id", UserId::parse);
     let customer_id = set(fields.optional("customerId", CustomerId::parse));
@@ -69,45 +64,20 @@ pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUse
 
 /// Reads the body of a change.
 pub(super) fn changes(fields: Map<String, Value>) -> Result<Changes, ApiError> {
-    let mut fields = Fields {
-        fields,
-        wrong: Vec::new(),
-    };
+    let mut fields = Fields { fields, wrong: Vec::new() };
     fields.refuse_password();
-    if fields.wrong.is_empty()
-        && !CHANGEABLE
-            .iter()
-            .any(|name| fields.fields.contains_key(*name))
-    {
+    if fields.wrong.is_empty() && !CHANGEABLE.iter().any(|name| fields.fields.contains_key(*name)) {
         return Err(ApiError::invalid(
             "body",
-            format!(
-                "au moins un de ces champs attendu : {}",
-                CHANGEABLE.join(", ")
-            ),
+            format!("au moins un de ces champs attendu : {}", CHANGEABLE.join(", ")),
         ));
     }
     let names = |fields: &Fields, name| fields.fields.contains_key(name);
-    let matricule = if names(&fields, "matricule") {
-        fields.required("matricule", Matricule::parse)
-    } else {
-        None
-    };
-    let nom = if names(&fields, "nom") {
-        fields.required("nom", Text::parse)
-    } else {
-        None
-    };
-    let changes = Changes {
-        matricule,
-        nom,
-        ..fields.changes()
-    };
-    if fields.wrong.is_empty() {
-        Ok(changes)
-    } else {
-        Err(ApiError::Invalid(fields.wrong))
-    }
+    let matricule =
+        if names(&fields, "matricule") { fields.required("matricule", Matricule::parse) } else { None };
+    let nom = if names(&fields, "nom") { fields.required("nom", Text::parse) } else { None };
+    let changes = Changes { matricule, nom, ..fields.changes() };
+    if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
 }
 
 fn set<T>(patch: Patch<T>) -> Option<T> {
@@ -126,11 +96,7 @@ struct Fields {
 impl Fields {
     /// What creation and change have in common: all but `matricule` and `nom`.
     fn changes(&mut self) -> Changes {
-        let avatar = if self.fields.contains_key("avatar") {
-            "avatar"
-        } else {
-            "profile_pic"
-        };
+        let avatar = if self.fields.contains_key("avatar") { "avatar" } else { "profile_pic" };
         Changes {
             matricule: None,
             nom: None,
@@ -148,11 +114,7 @@ impl Fields {
     }
 
     /// [`None`] if it is missing, empty or wrong, which is then told.
-    fn required<T>(
-        &mut self,
-        name: &'static str,
-        parse: fn(&str) -> Result<T, Invalid>,
-    ) -> Option<T> {
+    fn required<T>(&mut self, name: &'static str, parse: fn(&str) -> Result<T, Invalid>) -> Option<T> {
         match self.optional(name, parse) {
             Patch::Set(value) => Some(value),
             // Wrong, and told already.
@@ -162,11 +124,7 @@ impl Fields {
     }
 
     /// A text; null and nothing but space clear it.
-    fn optional<T>(
-        &mut self,
-        name: &'static str,
-        parse: fn(&str) -> Result<T, Invalid>,
-    ) -> Patch<T> {
+    fn optional<T>(&mut self, name: &'static str, parse: fn(&str) -> Result<T, Invalid>) -> Patch<T> {
         match self.fields.remove(name) {
             None => Patch::Keep,
             Some(Value::Null) => Patch::Clear,
@@ -175,9 +133,9 @@ impl Fields {
                 Ok(value) => Patch::Set(value),
                 Err(invalid) => self.refuse(name, invalid.to_string()).unwrap_or_default(),
             },
-            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => self
-                .refuse(name, "chaîne de caractères attendue")
-                .unwrap_or_default(),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                self.refuse(name, "chaîne de caractères attendue").unwrap_or_default()
+            }
         }
     }
 
@@ -212,10 +170,7 @@ impl Fields {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) if text.is_empty() => {}
             Some(_) => {
-                self.refuse::<()>(
-                    "password",
-                    "les mots de passe ne sont pas encore pris en charge",
-                );
+                self.refuse::<()>("password", "les mots de passe ne sont pas encore pris en charge");
             }
         }
     }

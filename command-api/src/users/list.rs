@@ -54,23 +54,15 @@ impl Asked {
         let filter = Filter {
             q: text(parameters, "q", &mut wrong),
             ministere: text(parameters, "ministere", &mut wrong),
-            sexe: word(parameters, "sexe", Sexe::parse, &mut wrong)
-                .map(|it| it.as_str().to_owned()),
-            status: word(parameters, "status", Status::parse, &mut wrong)
-                .map(|it| it.as_str().to_owned()),
+            sexe: word(parameters, "sexe", Sexe::parse, &mut wrong).map(|it| it.as_str().to_owned()),
+            status: word(parameters, "status", Status::parse, &mut wrong).map(|it| it.as_str().to_owned()),
         };
         let limit = parameters.get("limit").and_then(|text| {
             // `parse` alone would take a plus sign.
-            let number = text
-                .parse()
-                .ok()
-                .filter(|number| (1..=MAX_PAGE).contains(number));
+            let number = text.parse().ok().filter(|number| (1..=MAX_PAGE).contains(number));
             let limit = number.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
             if limit.is_none() {
-                wrong.push(Detail::new(
-                    "limit",
-                    format!("nombre entier de 1 à {MAX_PAGE} attendu"),
-                ));
+                wrong.push(Detail::new("limit", format!("nombre entier de 1 à {MAX_PAGE} attendu")));
             }
             limit
         });
@@ -78,35 +70,14 @@ impl Asked {
         if after.as_deref().is_some_and(|after| !is_well_formed(after)) {
             wrong.push(Detail::new("after", "identifiant malformé ou réservé"));
         }
-        if wrong.is_empty() {
-            Ok(Self {
-                filter,
-                after,
-                limit,
-            })
-        } else {
-            Err(ApiError::Invalid(wrong))
-        }
+        if wrong.is_empty() { Ok(Self { filter, after, limit }) } else { Err(ApiError::Invalid(wrong)) }
     }
 
     /// The address of the page behind this id.
     fn next(&self, path: &str, limit: u16, last: &str) -> String {
-        let mut address = format!(
-            "{path}?limit={limit}&after={}",
-            utf8_percent_encode(last, COMPONENT)
-        );
-        let Filter {
-            q,
-            ministere,
-            sexe,
-            status,
-        } = &self.filter;
-        for (name, value) in [
-            ("q", q),
-            ("ministere", ministere),
-            ("sexe", sexe),
-            ("status", status),
-        ] {
+        let mut address = format!("{path}?limit={limit}&after={}", utf8_percent_encode(last, COMPONENT));
+        let Filter { q, ministere, sexe, status } = &self.filter;
+        for (name, value) in [("q", q), ("ministere", ministere), ("sexe", sexe), ("status", status)] {
             if let Some(value) = value {
                 address.extend(["&", name, "="]);
                 address.extend(utf8_percent_encode(value, COMPONENT));
@@ -126,9 +97,7 @@ fn word<T>(
     parse: fn(&str) -> Result<T, Invalid>,
     wrong: &mut Vec<Detail>,
 ) -> Option<T> {
-    parse(parameters.filled(name)?)
-        .map_err(|invalid| wrong.push(Detail::new(name, invalid.to_string())))
-        .ok()
+    parse(parameters.filled(name)?).map_err(|invalid| wrong.push(Detail::new(name, invalid.to_string()))).ok()
 }
 
 async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Response, ApiError> {
@@ -149,27 +118,15 @@ async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Respon
     }
     if let Some(last) = shown.last().filter(|_| rows.len() > shown.len()) {
         let link = format!("<{}>; rel=\"next\"", asked.next(path, limit, &last.id));
-        headers.insert(
-            header::LINK,
-            HeaderValue::try_from(link).map_err(ApiError::internal)?,
-        );
+        headers.insert(header::LINK, HeaderValue::try_from(link).map_err(ApiError::internal)?);
     }
     Ok(response)
 }
 
 async fn everyone(pool: PgPool, asked: Asked) -> Result<Response, ApiError> {
     // The first page is read before the answer begins: a database that is away is told by the status.
-    let rows = users::page(
-        &pool,
-        &asked.filter,
-        asked.after.as_deref(),
-        MAX_PAGE.into(),
-    )
-    .await?;
-    Ok(answer::with_json(
-        StatusCode::OK,
-        Body::from_stream(pages(pool, asked.filter, rows)),
-    ))
+    let rows = users::page(&pool, &asked.filter, asked.after.as_deref(), MAX_PAGE.into()).await?;
+    Ok(answer::with_json(StatusCode::OK, Body::from_stream(pages(pool, asked.filter, rows))))
 }
 
 enum Pages {
@@ -191,10 +148,7 @@ fn pages(
     filter: Filter,
     first: Vec<UserRow>,
 ) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
-    let start = Pages::Ready {
-        rows: first,
-        is_first: true,
-    };
+    let start = Pages::Ready { rows: first, is_first: true };
     stream::try_unfold((pool, filter, start), |(pool, filter, pages)| async move {
         let (rows, is_first) = match pages {
             Pages::Finished => return Ok(None),
@@ -202,10 +156,7 @@ fn pages(
             Pages::Behind(id) => {
                 let read = users::page(&pool, &filter, Some(&id), MAX_PAGE.into()).await;
                 let read = read.inspect_err(|error| {
-                    tracing::error!(
-                        error = error as &dyn std::error::Error,
-                        "Broke off a list of users"
-                    );
+                    tracing::error!(error = error as &dyn std::error::Error, "Broke off a list of users");
                 });
                 (read?, false)
             }
@@ -215,10 +166,7 @@ fn pages(
             Some(_) | None => Pages::Finished,
         };
         let chunk = chunk(&rows, is_first, matches!(next, Pages::Finished));
-        Ok(Some((
-            chunk.map_err(sqlx::Error::decode)?,
-            (pool, filter, next),
-        )))
+        Ok(Some((chunk.map_err(sqlx::Error::decode)?, (pool, filter, next))))
     })
 }
 

@@ -19,12 +19,7 @@ use crate::error::ApiError;
 pub(crate) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/", post(commands::create))
-        .route(
-            "/{id}",
-            get(queries::by_name)
-                .put(commands::change)
-                .delete(commands::delete),
-        )
+        .route("/{id}", get(queries::by_name).put(commands::change).delete(commands::delete))
         .route("/matricule/{matricule}", get(queries::by_matricule))
         .route("/all", get(list::list))
         .route("/alls", get(list::list))
@@ -51,10 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         if domain::ids::is_well_formed(&name) {
             Ok(Self(name))
         } else {
-            Err(ApiError::invalid(
-                "id",
-                "identifiant ou matricule malformé ou réservé",
-            ))
+            Err(ApiError::invalid("id", "identifiant ou matricule malformé ou réservé"))
         }
     }
 }

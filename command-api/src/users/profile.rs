@@ -54,9 +54,7 @@ impl<'a> From<&'a UserRow> for ProfileBody<'a> {
             matricule: row.matricule.as_deref(),
             nom: &row.nom,
             prenom,
-            full_name: format!("{} {}", prenom.unwrap_or_default(), row.nom)
-                .trim()
-                .to_owned(),
+            full_name: format!("{} {}", prenom.unwrap_or_default(), row.nom).trim().to_owned(),
             profile_pic: row.avatar.as_deref(),
             avatar: row.avatar.as_deref(),
             email: row.email.as_deref(),
@@ -131,10 +129,8 @@ mod tests {
 
     #[test]
     fn the_given_name_comes_first_in_the_full_name() {
-        let body = serde_json::to_value(ProfileBody::from(&UserRow {
-            prenom: Some("Joseph".into()),
-            ..row()
-        }));
+        let body =
+            serde_json::to_value(ProfileBody::from(&UserRow { prenom: Some("Joseph".into()), ..row() }));
         assert_eq!(body.unwrap()["fullName"], "Joseph Kabila");
     }
 }

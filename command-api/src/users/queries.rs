@@ -42,19 +42,14 @@ pub(super) async fn by_matricule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     wait_for(&api, &min).await?;
-    one(
-        users::find_by_matricule(&api.pool, name.as_str()).await?,
-        &headers,
-    )
+    one(users::find_by_matricule(&api.pool, name.as_str()).await?, &headers)
 }
 
 /// Does not answer from a read model that is behind what the client has seen.
 pub(super) async fn wait_for(api: &Api, min: &MinPosition) -> Result<(), ApiError> {
     match min.0 {
         Some(position) if !api.progress.reaches(position, PATIENCE).await => {
-            Err(ApiError::unavailable(format!(
-                "the read model has not reached position {position} in time"
-            )))
+            Err(ApiError::unavailable(format!("the read model has not reached position {position} in time")))
         }
         Some(_) | None => Ok(()),
     }
@@ -67,9 +62,7 @@ fn one(row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> 
     } else {
         answer::json(StatusCode::OK, &ProfileBody::from(&row))?
     };
-    response
-        .headers_mut()
-        .insert(header::ETAG, etag(row.version));
+    response.headers_mut().insert(header::ETAG, etag(row.version));
     Ok(response)
 }
 
@@ -85,11 +78,8 @@ pub(super) async fn batch(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let names = parameters.all("ids").flat_map(|list| list.split(','));
-    let names: Vec<String> = names
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> =
+        names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     many(&api, &min, names).await
 }
 
@@ -103,18 +93,12 @@ pub(super) async fn batch_of_body(
 
 fn names_in(mut fields: Map<String, Value>) -> Result<Vec<String>, ApiError> {
     let Some(Value::Array(items)) = fields.remove("ids") else {
-        return Err(ApiError::invalid(
-            "ids",
-            "tableau d'identifiants ou de matricules attendu",
-        ));
+        return Err(ApiError::invalid("ids", "tableau d'identifiants ou de matricules attendu"));
     };
     let name = |item| match item {
         Value::String(name) => Ok(name),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Err(ApiError::invalid(
-                "ids",
-                "tableau de chaînes de caractères attendu",
-            ))
+            Err(ApiError::invalid("ids", "tableau de chaînes de caractères attendu"))
         }
     };
     items.into_iter().map(name).collect()
@@ -128,23 +112,14 @@ struct Batch<'a> {
 
 async fn many(api: &Api, min: &MinPosition, mut names: Vec<String>) -> Result<Response, ApiError> {
     if !(1..=MAX_BATCH).contains(&names.len()) {
-        return Err(ApiError::invalid(
-            "ids",
-            format!("1 à {MAX_BATCH} identifiants ou matricules attendus"),
-        ));
+        return Err(ApiError::invalid("ids", format!("1 à {MAX_BATCH} identifiants ou matricules attendus")));
     }
     wait_for(api, min).await?;
     // What can't be a name names nobody, and may not even be a text for the database.
     names.retain(|name| is_well_formed(name));
     let rows = users::find_many(&api.pool, &names).await?;
     let users: Vec<_> = rows.iter().map(ProfileBody::from).collect();
-    answer::json(
-        StatusCode::OK,
-        &Batch {
-            count: users.len(),
-            users,
-        },
-    )
+    answer::json(StatusCode::OK, &Batch { count: users.len(), users })
 }
 
 #[cfg(test)]
@@ -159,16 +134,8 @@ mod tests {
 
     #[test]
     fn a_batch_is_an_array_of_strings() {
-        assert_eq!(
-            names(&json!({ "ids": ["a", "b", "a"] })).unwrap(),
-            ["a", "b", "a"]
-        );
-        for body in [
-            json!({}),
-            json!({ "ids": "a,b" }),
-            json!({ "ids": null }),
-            json!({ "ids": ["a", 1] }),
-        ] {
+        assert_eq!(names(&json!({ "ids": ["a", "b", "a"] })).unwrap(), ["a", "b", "a"]);
+        for body in [json!({}), json!({ "ids": "a,b" }), json!({ "ids": null }), json!({ "ids": ["a", 1] })] {
             assert!(matches!(names(&body), Err(ApiError::Invalid(_))), "{body}");
         }
     }

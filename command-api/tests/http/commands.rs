@@ -4,10 +4,7 @@ use sqlx::PgPool;
 use crate::{JSON, service, service_without_projection};
 
 pub(crate) async fn events(pool: &PgPool) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM events")
-        .fetch_one(pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(pool).await.unwrap()
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
@@ -63,29 +60,14 @@ async fn ids_and_matricules_are_one_namespace(pool: PgPool) {
     let service = service(&pool).await;
     service.create("u1").await;
     for (body, code) in [
-        (
-            json!({ "id": "u1", "matricule": "x", "nom": "a" }),
-            "ID_TAKEN",
-        ),
-        (
-            json!({ "id": "M-u1", "matricule": "x", "nom": "a" }),
-            "ID_TAKEN",
-        ),
-        (
-            json!({ "matricule": "M-u1", "nom": "a" }),
-            "MATRICULE_TAKEN",
-        ),
+        (json!({ "id": "u1", "matricule": "x", "nom": "a" }), "ID_TAKEN"),
+        (json!({ "id": "M-u1", "matricule": "x", "nom": "a" }), "ID_TAKEN"),
+        (json!({ "matricule": "M-u1", "nom": "a" }), "MATRICULE_TAKEN"),
         (json!({ "matricule": "u1", "nom": "a" }), "MATRICULE_TAKEN"),
     ] {
-        assert_eq!(
-            service.post("/", &body).await.refusal(),
-            (409, code.into()),
-            "{body}"
-        );
+        assert_eq!(service.post("/", &body).await.refusal(), (409, code.into()), "{body}");
     }
-    let same = service
-        .post("/", &json!({ "id": "u2", "matricule": "u2", "nom": "a" }))
-        .await;
+    let same = service.post("/", &json!({ "id": "u2", "matricule": "u2", "nom": "a" })).await;
     assert_eq!(same.status, 201, "{}", same.text);
 }
 
@@ -94,13 +76,7 @@ async fn an_email_and_a_username_belong_to_one_user(pool: PgPool) {
     let service = service(&pool).await;
     service.create("u1").await;
     service.create("u2").await;
-    assert_eq!(
-        service
-            .put("/u1", &json!({ "email": "A@b.cd", "username": "a" }))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(service.put("/u1", &json!({ "email": "A@b.cd", "username": "a" })).await.status, 200);
     let taken = service.put("/u2", &json!({ "email": "a@B.cd" })).await;
     assert_eq!(taken.refusal(), (409, "EMAIL_TAKEN".into()));
     assert_eq!(
@@ -108,17 +84,11 @@ async fn an_email_and_a_username_belong_to_one_user(pool: PgPool) {
         r#"{"success":false,"message":"Cette adresse e-mail est déjà utilisée","code":"EMAIL_TAKEN"}"#
     );
     assert_eq!(
-        service
-            .put("/u2", &json!({ "username": "a" }))
-            .await
-            .refusal(),
+        service.put("/u2", &json!({ "username": "a" })).await.refusal(),
         (409, "USERNAME_TAKEN".into())
     );
     assert_eq!(
-        service
-            .put("/u2", &json!({ "matricule": "M-u1" }))
-            .await
-            .refusal(),
+        service.put("/u2", &json!({ "matricule": "M-u1" })).await.refusal(),
         (409, "MATRICULE_TAKEN".into())
     );
 }
@@ -129,10 +99,7 @@ async fn a_change_names_its_user_by_id_or_matricule_even_before_the_read_model_k
     let now = [JSON, ("prefer", "respond-async")];
     let body = json!({ "id": "u1", "matricule": "m1", "nom": "a" }).to_string();
     let created = service.send("POST", "/", &now, body).await;
-    assert_eq!(
-        (created.status, created.header("x-projection-lag")),
-        (201, Some("true"))
-    );
+    assert_eq!((created.status, created.header("x-projection-lag")), (201, Some("true")));
     for (path, version) in [("/u1", 2), ("/m1", 3)] {
         let body = json!({ "prenom": format!("p{version}"), "matricule": "m1" }).to_string();
         let changed = service.send("PUT", path, &now, body).await;
@@ -141,10 +108,7 @@ async fn a_change_names_its_user_by_id_or_matricule_even_before_the_read_model_k
         assert_eq!(changed.json()["id"], "u1");
     }
     let deleted = service.send("DELETE", "/m1", &now, "").await;
-    assert_eq!(
-        (deleted.status, &*deleted.text),
-        (200, r#"{"success":true,"userId":"u1"}"#)
-    );
+    assert_eq!((deleted.status, &*deleted.text), (200, r#"{"success":true,"userId":"u1"}"#));
     assert_eq!(deleted.header("etag"), Some("\"4\""));
 }
 
@@ -160,12 +124,7 @@ async fn a_command_whose_read_model_lags_is_answered_in_full_and_says_so(pool: P
 async fn a_change_that_changes_nothing_appends_nothing(pool: PgPool) {
     let service = service(&pool).await;
     let created = service.create("u1").await;
-    let same = service
-        .put(
-            "/u1",
-            &json!({ "nom": " u1 ", "prenom": null, "ministere": "" }),
-        )
-        .await;
+    let same = service.put("/u1", &json!({ "nom": " u1 ", "prenom": null, "ministere": "" })).await;
     assert_eq!((same.status, &same.text), (200, &created.text));
     assert_eq!(same.header("etag"), Some("\"1\""));
     assert_eq!(same.header("x-event-position"), Some("1"));
@@ -176,25 +135,11 @@ async fn a_change_that_changes_nothing_appends_nothing(pool: PgPool) {
 async fn null_and_empty_clear_an_optional_field(pool: PgPool) {
     let service = service(&pool).await;
     service.create("u1").await;
-    service
-        .put(
-            "/u1",
-            &json!({ "prenom": "a", "email": "a@b.cd", "preferences": { "a": 1 } }),
-        )
-        .await;
-    let cleared = service
-        .put(
-            "/u1",
-            &json!({ "prenom": null, "email": "", "preferences": null }),
-        )
-        .await
-        .json();
+    service.put("/u1", &json!({ "prenom": "a", "email": "a@b.cd", "preferences": { "a": 1 } })).await;
+    let cleared =
+        service.put("/u1", &json!({ "prenom": null, "email": "", "preferences": null })).await.json();
     assert_eq!(
-        (
-            &cleared["prenom"],
-            &cleared["email"],
-            &cleared["preferences"]
-        ),
+        (&cleared["prenom"], &cleared["email"], &cleared["preferences"]),
         (&json!(null), &json!(null), &json!({}))
     );
     assert_eq!(cleared["fullName"], "u1");
@@ -204,10 +149,7 @@ async fn null_and_empty_clear_an_optional_field(pool: PgPool) {
 async fn a_deleted_user_is_gone_and_its_id_never_comes_back(pool: PgPool) {
     let service = service(&pool).await;
     service.create("u1").await;
-    assert_eq!(
-        service.delete("/u1").await.text,
-        r#"{"success":true,"userId":"u1"}"#
-    );
+    assert_eq!(service.delete("/u1").await.text, r#"{"success":true,"userId":"u1"}"#);
     let gone = r#"{"success":false,"message":"Utilisateur non trouvé","code":"USER_NOT_FOUND"}"#;
     for answer in [
         service.delete("/u1").await,
@@ -219,13 +161,9 @@ async fn a_deleted_user_is_gone_and_its_id_never_comes_back(pool: PgPool) {
     ] {
         assert_eq!((answer.status, &*answer.text), (404, gone));
     }
-    let again = service
-        .post("/", &json!({ "id": "u1", "matricule": "x", "nom": "a" }))
-        .await;
+    let again = service.post("/", &json!({ "id": "u1", "matricule": "x", "nom": "a" })).await;
     assert_eq!(again.refusal(), (409, "ID_TAKEN".into()));
-    let matricule = service
-        .post("/", &json!({ "matricule": "M-u1", "nom": "a" }))
-        .await;
+    let matricule = service.post("/", &json!({ "matricule": "M-u1", "nom": "a" })).await;
     assert_eq!(matricule.status, 201, "{}", matricule.text);
 }
 
@@ -233,18 +171,11 @@ async fn a_deleted_user_is_gone_and_its_id_never_comes_back(pool: PgPool) {
 async fn an_event_keeps_the_request_that_caused_it(pool: PgPool) {
     let service = service(&pool).await;
     let body = json!({ "matricule": "m1", "nom": "a" }).to_string();
-    let created = service
-        .send("POST", "/", &[JSON, ("x-request-id", "r-1")], body)
-        .await;
+    let created = service.send("POST", "/", &[JSON, ("x-request-id", "r-1")], body).await;
     assert_eq!(created.header("x-request-id"), Some("r-1"));
-    let meta: serde_json::Value = sqlx::query_scalar("SELECT meta FROM events_readable")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(
-        meta,
-        json!({ "actor": "anonymous", "correlationId": "r-1" })
-    );
+    let meta: serde_json::Value =
+        sqlx::query_scalar("SELECT meta FROM events_readable").fetch_one(&pool).await.unwrap();
+    assert_eq!(meta, json!({ "actor": "anonymous", "correlationId": "r-1" }));
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]

@@ -31,28 +31,17 @@ async fn every_answer_has_the_common_headers(pool: PgPool) {
     ] {
         let answer = service.send(method, path, &[JSON], body.to_owned()).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
-        let caching = if method == "GET" {
-            "private, no-cache"
-        } else {
-            "no-store"
-        };
+        let caching = if method == "GET" { "private, no-cache" } else { "no-store" };
         for (name, value) in [
             ("content-type", "application/json; charset=utf-8"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
-            (
-                "content-security-policy",
-                "default-src 'none'; frame-ancestors 'none'",
-            ),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
             ("cache-control", caching),
         ] {
             assert_eq!(answer.header(name), Some(value), "{method} {path}");
         }
-        assert_eq!(
-            answer.header("x-request-id").map(str::len),
-            Some(36),
-            "{method} {path}"
-        );
+        assert_eq!(answer.header("x-request-id").map(str::len), Some(36), "{method} {path}");
         assert_eq!(answer.header("server"), None);
     }
 }
@@ -60,19 +49,10 @@ async fn every_answer_has_the_common_headers(pool: PgPool) {
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn an_unknown_route_and_a_wrong_method_are_told_apart(pool: PgPool) {
     let service = service_without_projection(&pool).await;
-    for path in [
-        "/no/such/route",
-        "/u1/",
-        "/matricule/m1/x",
-        "/health/x",
-        "//",
-    ] {
+    for path in ["/no/such/route", "/u1/", "/matricule/m1/x", "/health/x", "//"] {
         let answer = service.get(path).await;
         assert_eq!(answer.status, 404, "{path}");
-        assert_eq!(
-            answer.text,
-            r#"{"success":false,"message":"Ressource non trouvée","code":"NOT_FOUND"}"#
-        );
+        assert_eq!(answer.text, r#"{"success":false,"message":"Ressource non trouvée","code":"NOT_FOUND"}"#);
     }
     for (method, path, allowed) in [
         ("GET", "/", "POST"),
@@ -99,25 +79,14 @@ async fn readiness_tells_of_the_database_and_of_the_coming_stop(pool: PgPool) {
     let service = service_without_projection(&pool).await;
     for path in ["/health", "/health/ready"] {
         let answer = service.get(path).await;
-        assert_eq!(
-            (answer.status, &answer.json()["status"]),
-            (200, &json!("ok"))
-        );
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("ok")));
         assert_eq!(answer.json()["parts"]["postgresql"]["state"], "ok");
-        assert!(
-            answer.json()["parts"]["postgresql"]["latencyMs"]
-                .as_f64()
-                .unwrap()
-                > 0.0
-        );
+        assert!(answer.json()["parts"]["postgresql"]["latencyMs"].as_f64().unwrap() > 0.0);
     }
     service.readiness.drain();
     let answer = service.get("/health").await;
     assert_eq!(answer.refusal(), (503, "UNAVAILABLE".into()));
-    assert_eq!(
-        (&answer.json()["status"], answer.header("retry-after")),
-        (&json!("draining"), Some("1"))
-    );
+    assert_eq!((&answer.json()["status"], answer.header("retry-after")), (&json!("draining"), Some("1")));
     assert_eq!(service.get("/health/live").await.text, r#"{"status":"ok"}"#);
 }
 
@@ -125,22 +94,12 @@ async fn readiness_tells_of_the_database_and_of_the_coming_stop(pool: PgPool) {
 async fn without_its_database_it_answers_503(pool: PgPool) {
     let service = service_without_projection(&pool).await;
     pool.close().await;
-    for path in [
-        "/u1",
-        "/matricule/m1",
-        "/all",
-        "/all?limit=1",
-        "/batch?ids=u1",
-        "/health",
-    ] {
+    for path in ["/u1", "/matricule/m1", "/all", "/all?limit=1", "/batch?ids=u1", "/health"] {
         let answer = service.get(path).await;
         assert_eq!(answer.refusal(), (503, "UNAVAILABLE".into()), "{path}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{path}");
     }
-    assert_eq!(
-        service.get("/health").await.json()["parts"]["postgresql"]["state"],
-        "down"
-    );
+    assert_eq!(service.get("/health").await.json()["parts"]["postgresql"]["state"], "down");
     assert_eq!(service.get("/health/live").await.status, 200);
 }
 
@@ -156,9 +115,7 @@ async fn a_list_that_breaks_off_is_no_valid_array(pool: PgPool) {
     .execute(&pool)
     .await
     .unwrap();
-    let request = Request::get("/all")
-        .body(axum::body::Body::empty())
-        .unwrap();
+    let request = Request::get("/all").body(axum::body::Body::empty()).unwrap();
     let response = service.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     pool.close().await;
@@ -170,10 +127,7 @@ async fn metrics_are_text(pool: PgPool) {
     let service = service_without_projection(&pool).await;
     let answer = service.get("/metrics").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
 }
 
 /// What was logged.
@@ -194,17 +148,13 @@ async fn a_request_is_one_line_that_names_its_route_and_no_person(pool: PgPool) 
     let service = service_without_projection(&pool).await;
     let log = Log::default();
     let shared = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || shared.clone());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || shared.clone());
     let guard = tracing::subscriber::set_default(subscriber.finish());
     let body = json!({ "id": "canary-id", "matricule": "canary-m", "nom": "Canary", "email": "canary@a.cd" });
     let headers = [JSON, ("x-request-id", "r-1"), ("prefer", "respond-async")];
     service.send("POST", "/", &headers, body.to_string()).await;
     service.send("POST", "/", &headers, body.to_string()).await;
-    service
-        .send("PUT", "/canary-m", &headers, r#"{"email":"canary"}"#)
-        .await;
+    service.send("PUT", "/canary-m", &headers, r#"{"email":"canary"}"#).await;
     service.get("/all?q=canary").await;
     service.get("/canary/canary?canary").await;
     drop(guard);
@@ -231,10 +181,6 @@ async fn a_process_without_the_routes_of_users_has_health_and_figures(pool: PgPo
         assert_eq!(service.get(path).await.status, 200, "{path}");
     }
     for path in ["/", "/u1", "/all", "/batch?ids=u1"] {
-        assert_eq!(
-            service.get(path).await.refusal(),
-            (404, "NOT_FOUND".into()),
-            "{path}"
-        );
+        assert_eq!(service.get(path).await.refusal(), (404, "NOT_FOUND".into()), "{path}");
     }
 }

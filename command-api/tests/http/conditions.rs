@@ -10,11 +10,7 @@ async fn if_match_holds_a_command_to_a_version(pool: PgPool) {
     service.create("u1").await;
     let put = |tag: &'static str, nom: &'static str| {
         let (service, body) = (&service, json!({ "nom": nom }).to_string());
-        async move {
-            service
-                .send("PUT", "/u1", &[JSON, ("if-match", tag)], body)
-                .await
-        }
+        async move { service.send("PUT", "/u1", &[JSON, ("if-match", tag)], body).await }
     };
     assert_eq!(put("\"1\"", "a").await.status, 200);
     let stale = put("\"1\"", "b").await;
@@ -25,35 +21,14 @@ async fn if_match_holds_a_command_to_a_version(pool: PgPool) {
     );
     assert_eq!(put("\"9\", \"2\"", "c").await.status, 200);
     assert_eq!(put("*", "d").await.status, 200);
-    assert_eq!(
-        put("\"other\"", "e").await.refusal(),
-        (412, "VERSION_CONFLICT".into())
-    );
+    assert_eq!(put("\"other\"", "e").await.refusal(), (412, "VERSION_CONFLICT".into()));
     for malformed in ["W/\"4\"", "4", ""] {
-        assert_eq!(
-            put(malformed, "f").await.fields(),
-            ["If-Match"],
-            "{malformed}"
-        );
+        assert_eq!(put(malformed, "f").await.fields(), ["If-Match"], "{malformed}");
     }
-    let missing = service
-        .send("DELETE", "/nobody", &[("if-match", "\"1\"")], "")
-        .await;
+    let missing = service.send("DELETE", "/nobody", &[("if-match", "\"1\"")], "").await;
     assert_eq!(missing.refusal(), (404, "USER_NOT_FOUND".into()));
-    assert_eq!(
-        service
-            .send("DELETE", "/M-u1", &[("if-match", "\"1\"")], "")
-            .await
-            .status,
-        412
-    );
-    assert_eq!(
-        service
-            .send("DELETE", "/M-u1", &[("if-match", "\"4\"")], "")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(service.send("DELETE", "/M-u1", &[("if-match", "\"1\"")], "").await.status, 412);
+    assert_eq!(service.send("DELETE", "/M-u1", &[("if-match", "\"4\"")], "").await.status, 200);
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
@@ -67,29 +42,18 @@ async fn a_command_sent_again_under_its_key_counts_once(pool: PgPool) {
     for name in ["location", "etag", "x-event-position"] {
         assert_eq!(again.header(name), first.header(name), "{name}");
     }
-    let other = service
-        .send(
-            "POST",
-            "/",
-            &key,
-            json!({ "matricule": "m2", "nom": "a" }).to_string(),
-        )
-        .await;
+    let other = service.send("POST", "/", &key, json!({ "matricule": "m2", "nom": "a" }).to_string()).await;
     assert_eq!(other.refusal(), (422, "IDEMPOTENCY_KEY_REUSED".into()));
 
     // The same key on another path or with another method is another key.
-    let put = service
-        .send("PUT", "/m1", &key, json!({ "nom": "b" }).to_string())
-        .await;
+    let put = service.send("PUT", "/m1", &key, json!({ "nom": "b" }).to_string()).await;
     assert_eq!(put.status, 200, "{}", put.text);
     let deleted = service.send("DELETE", "/m1", &key, "").await;
     let again = service.send("DELETE", "/m1", &key, "").await;
     assert_eq!(deleted.status, 200);
     assert_eq!((again.status, &again.text), (200, &deleted.text));
     assert_eq!(again.header("etag"), deleted.header("etag"));
-    let again = service
-        .send("PUT", "/m1", &key, json!({ "nom": "b" }).to_string())
-        .await;
+    let again = service.send("PUT", "/m1", &key, json!({ "nom": "b" }).to_string()).await;
     assert_eq!((again.status, &again.text), (200, &put.text));
     assert_eq!(events(&pool).await, 3);
 }
@@ -100,10 +64,7 @@ async fn a_refusal_under_a_key_is_decided_again(pool: PgPool) {
     service.create("u1").await;
     let key = [JSON, ("idempotency-key", "k1")];
     let body = json!({ "matricule": "M-u1", "nom": "a" }).to_string();
-    assert_eq!(
-        service.send("POST", "/", &key, body.clone()).await.status,
-        409
-    );
+    assert_eq!(service.send("POST", "/", &key, body.clone()).await.status, 409);
     service.delete("/u1").await;
     assert_eq!(service.send("POST", "/", &key, body).await.status, 201);
 }

@@ -5,13 +5,7 @@ use crate::{Answer, service, service_without_projection};
 
 fn ids(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.text);
-    answer
-        .json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|user| user["id"].as_str().unwrap().to_owned())
-        .collect()
+    answer.json().as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Fills the read model alone; a list does not ask the log.
@@ -34,20 +28,14 @@ async fn without_a_limit_everyone_is_in_one_array(pool: PgPool) {
     assert_eq!(service.get("/all").await.text, "[]");
     let mut there = 0;
     for more in [1, 999, 1_000, 500] {
-        sqlx::query("TRUNCATE users_v1")
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::query("TRUNCATE users_v1").execute(&pool).await.unwrap();
         there += more;
         fill(&pool, there).await;
         let all = service.get("/all").await;
         let found = ids(&all);
         assert_eq!(found.len(), usize::try_from(there).unwrap());
         assert!(found.is_sorted());
-        assert_eq!(
-            (all.header("link"), all.header("x-total-count")),
-            (None, None)
-        );
+        assert_eq!((all.header("link"), all.header("x-total-count")), (None, None));
         assert_eq!(service.get("/alls").await.text, all.text);
     }
 }
@@ -61,13 +49,7 @@ async fn pages_follow_each_other_to_the_end(pool: PgPool) {
     loop {
         let page = service.get(&path).await;
         found.extend(ids(&page));
-        assert_eq!(
-            (
-                page.header("x-total-count"),
-                page.header("x-total-count-exact")
-            ),
-            (Some("5"), None)
-        );
+        assert_eq!((page.header("x-total-count"), page.header("x-total-count-exact")), (Some("5"), None));
         pages += 1;
         let Some(link) = page.header("link") else {
             break;
@@ -79,13 +61,7 @@ async fn pages_follow_each_other_to_the_end(pool: PgPool) {
     }
     assert_eq!(
         (pages, found),
-        (
-            3,
-            vec!["u00001", "u00002", "u00003", "u00004", "u00005"]
-                .into_iter()
-                .map(str::to_owned)
-                .collect()
-        )
+        (3, vec!["u00001", "u00002", "u00003", "u00004", "u00005"].into_iter().map(str::to_owned).collect())
     );
     assert_eq!(service.get("/all?limit=5").await.header("link"), None);
 }
@@ -108,25 +84,12 @@ async fn a_list_is_filtered_and_its_next_page_too(pool: PgPool) {
     assert_eq!(first.header("x-total-count"), Some("2"));
     assert_eq!(
         first.header("link"),
-        Some(&*format!(
-            "</all?limit=1&after=auth0%7C1&{filters}>; rel=\"next\""
-        ))
+        Some(&*format!("</all?limit=1&after=auth0%7C1&{filters}>; rel=\"next\""))
     );
-    assert_eq!(
-        ids(&service
-            .get(&format!("/all?limit=1&after=auth0%7C1&{filters}"))
-            .await),
-        ["auth0|2"]
-    );
+    assert_eq!(ids(&service.get(&format!("/all?limit=1&after=auth0%7C1&{filters}")).await), ["auth0|2"]);
     assert_eq!(ids(&service.get("/all?sexe=M").await), ["auth0|4"]);
-    assert_eq!(
-        ids(&service.get("/all?q=&sexe=&after=auth0%7C3").await),
-        ["auth0|4"]
-    );
-    assert_eq!(
-        ids(&service.get("/all?limit=10&status=banned").await),
-        Vec::<String>::new()
-    );
+    assert_eq!(ids(&service.get("/all?q=&sexe=&after=auth0%7C3").await), ["auth0|4"]);
+    assert_eq!(ids(&service.get("/all?limit=10&status=banned").await), Vec::<String>::new());
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
@@ -135,11 +98,5 @@ async fn a_large_total_is_marked_as_an_estimate(pool: PgPool) {
     fill(&pool, 10_001).await;
     let page = service.get("/all?limit=1").await;
     assert_eq!(page.header("x-total-count-exact"), Some("false"));
-    assert!(
-        page.header("x-total-count")
-            .unwrap()
-            .parse::<i64>()
-            .unwrap()
-            > 10_000
-    );
+    assert!(page.header("x-total-count").unwrap().parse::<i64>().unwrap() > 10_000);
 }

@@ -1,9 +1,6 @@
 //! The routes over a real log and a real read model.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy exempts no more than the test functions themselves"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy exempts no more than the test functions themselves")]
 
 mod bad_input;
 mod commands;
@@ -72,11 +69,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
         readiness: readiness.clone(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };
-    Service {
-        router: router(api),
-        readiness,
-        _stop: stop.drop_guard(),
-    }
+    Service { router: router(api), readiness, _stop: stop.drop_guard() }
 }
 
 /// What came back.
@@ -100,17 +93,8 @@ impl Answer {
     fn refusal(&self) -> (u16, String) {
         let body = self.json();
         assert_eq!(body["success"], false, "{body}");
-        assert!(
-            body["message"]
-                .as_str()
-                .is_some_and(|message| !message.is_empty()),
-            "{body}"
-        );
-        assert_eq!(
-            body.get("details").is_some(),
-            body["code"] == "VALIDATION_ERROR",
-            "{body}"
-        );
+        assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+        assert_eq!(body.get("details").is_some(), body["code"] == "VALIDATION_ERROR", "{body}");
         (self.status, body["code"].as_str().unwrap().to_owned())
     }
 
@@ -119,10 +103,7 @@ impl Answer {
         assert_eq!(self.refusal(), (400, "VALIDATION_ERROR".into()));
         let body = self.json();
         let details = body["details"].as_array().unwrap();
-        details
-            .iter()
-            .map(|detail| detail["field"].as_str().unwrap().to_owned())
-            .collect()
+        details.iter().map(|detail| detail["field"].as_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -138,20 +119,11 @@ impl Service {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body.into()).unwrap())
-            .await
-            .unwrap();
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text,
-        }
+        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -176,12 +148,7 @@ impl Service {
 
     /// Creates a user who has this id and is named after it.
     async fn create(&self, id: &str) -> Answer {
-        let created = self
-            .post(
-                "/",
-                &json!({ "id": id, "matricule": format!("M-{id}"), "nom": id }),
-            )
-            .await;
+        let created = self.post("/", &json!({ "id": id, "matricule": format!("M-{id}"), "nom": id })).await;
         assert_eq!(created.status, 201, "{}", created.text);
         created
     }

@@ -33,13 +33,7 @@ fn run(commands: Vec<Command>) -> Vec<Step> {
             state = state.evolve(event);
             log.push(event.clone());
         }
-        steps.push(Step {
-            before,
-            command,
-            outcome,
-            after: state.clone(),
-            log: log.clone(),
-        });
+        steps.push(Step { before, command, outcome, after: state.clone(), log: log.clone() });
     }
     steps
 }
@@ -61,11 +55,7 @@ fn invariant_deleted_users_never_change(step: &Step) -> Checked {
 }
 
 fn invariant_replayed_state_equals_live_state(step: &Step) -> Checked {
-    let replayed = step
-        .log
-        .iter()
-        .map(through_json)
-        .fold(User::default(), |user, event| user.evolve(&event));
+    let replayed = step.log.iter().map(through_json).fold(User::default(), |user, event| user.evolve(&event));
     prop_assert_eq!(&replayed, &step.after);
     Ok(())
 }
@@ -81,10 +71,7 @@ fn invariant_every_event_is_named_after_its_category(step: &Step) -> Checked {
     for event in step.outcome.iter().flatten() {
         let json = serde_json::to_value(event).unwrap();
         let names: Vec<&String> = json.as_object().unwrap().keys().collect();
-        prop_assert!(
-            matches!(names[..], [name] if name.starts_with("user.")),
-            "{names:?}"
-        );
+        prop_assert!(matches!(names[..], [name] if name.starts_with("user.")), "{names:?}");
     }
     Ok(())
 }
@@ -289,9 +276,7 @@ fn any_changes() -> impl Strategy<Value = Changes> {
     )
 }
 
-fn any_patch<T: Clone + std::fmt::Debug>(
-    value: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Patch<T>> {
+fn any_patch<T: Clone + std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Patch<T>> {
     prop_oneof![
         2 => Just(Patch::Keep),
         1 => Just(Patch::Clear),

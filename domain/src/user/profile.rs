@@ -50,9 +50,7 @@ pub struct Profile {
 }
 
 /// Whether a living user may log in: only an active one may.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// May log in.
@@ -70,22 +68,14 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 5] = [
-        Self::Active,
-        Self::Pending,
-        Self::Inactive,
-        Self::Suspended,
-        Self::Banned,
-    ];
+    pub const ALL: [Self; 5] = [Self::Active, Self::Pending, Self::Inactive, Self::Suspended, Self::Banned];
 
     /// Accepts a status in lower case.
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str() == raw.trim())
-            .ok_or(Invalid::new(
-                "active, pending, inactive, suspended ou banned",
-            ))
+            .ok_or(Invalid::new("active, pending, inactive, suspended ou banned"))
     }
 
     /// The word that is stored and sent.

@@ -59,10 +59,7 @@ fn deleted() -> Event {
 }
 
 fn renamed() -> Changes {
-    Changes {
-        nom: Some(text("Ndiaye")),
-        ..Changes::default()
-    }
+    Changes { nom: Some(text("Ndiaye")), ..Changes::default() }
 }
 
 fn profile(events: impl IntoIterator<Item = Event>) -> Profile {
@@ -74,9 +71,7 @@ fn profile(events: impl IntoIterator<Item = Event>) -> Profile {
 
 #[test]
 fn a_user_is_created_with_everything_it_was_given() {
-    given::<User>([])
-        .when(create(awa()))
-        .then_events([created()]);
+    given::<User>([]).when(create(awa())).then_events([created()]);
 }
 
 #[test]
@@ -90,50 +85,34 @@ fn a_new_user_is_active_unverified_and_without_roles() {
 
 #[test]
 fn an_id_is_not_given_twice() {
-    given::<User>([created()])
-        .when(create(awa()))
-        .then_rejected(Rejection::IdTaken);
+    given::<User>([created()]).when(create(awa())).then_rejected(Rejection::IdTaken);
 }
 
 #[test]
 fn the_id_of_a_deleted_user_is_never_used_again() {
-    given::<User>([created(), deleted()])
-        .when(create(awa()))
-        .then_rejected(Rejection::IdTaken);
+    given::<User>([created(), deleted()]).when(create(awa())).then_rejected(Rejection::IdTaken);
 }
 
 #[test]
 fn who_does_not_exist_cannot_be_changed_or_deleted() {
-    given::<User>([])
-        .when(change(renamed()))
-        .then_rejected(Rejection::NotFound);
-    given::<User>([])
-        .when(Command::Delete)
-        .then_rejected(Rejection::NotFound);
+    given::<User>([]).when(change(renamed())).then_rejected(Rejection::NotFound);
+    given::<User>([]).when(Command::Delete).then_rejected(Rejection::NotFound);
 }
 
 #[test]
 fn a_deleted_user_cannot_be_changed_or_deleted_again() {
-    given::<User>([created(), deleted()])
-        .when(change(renamed()))
-        .then_rejected(Rejection::NotFound);
-    given::<User>([created(), deleted()])
-        .when(Command::Delete)
-        .then_rejected(Rejection::NotFound);
+    given::<User>([created(), deleted()]).when(change(renamed())).then_rejected(Rejection::NotFound);
+    given::<User>([created(), deleted()]).when(Command::Delete).then_rejected(Rejection::NotFound);
 }
 
 #[test]
 fn a_deleted_user_cannot_even_be_asked_for_nothing() {
-    given::<User>([created(), deleted()])
-        .when(change(Changes::default()))
-        .then_rejected(Rejection::NotFound);
+    given::<User>([created(), deleted()]).when(change(Changes::default())).then_rejected(Rejection::NotFound);
 }
 
 #[test]
 fn a_living_user_is_deleted() {
-    given::<User>([created()])
-        .when(Command::Delete)
-        .then_events([deleted()]);
+    given::<User>([created()]).when(Command::Delete).then_events([deleted()]);
 }
 
 #[test]
@@ -146,9 +125,7 @@ fn one_change_of_many_fields_is_one_event() {
         is_company_owner: Some(true),
         ..Changes::default()
     };
-    given::<User>([created()])
-        .when(change(changes.clone()))
-        .then_events([changed(changes)]);
+    given::<User>([created()]).when(change(changes.clone())).then_events([changed(changes)]);
 }
 
 #[test]
@@ -161,9 +138,7 @@ fn a_change_is_stored_without_what_it_does_not_change() {
         is_company_owner: Some(false),
         ..Changes::default()
     };
-    given::<User>([created()])
-        .when(change(asked))
-        .then_events([changed(renamed())]);
+    given::<User>([created()]).when(change(asked)).then_events([changed(renamed())]);
 }
 
 #[test]
@@ -174,23 +149,14 @@ fn a_change_that_changes_nothing_is_no_event() {
         telephone: Patch::Clear,
         ..Changes::default()
     };
-    given::<User>([created()])
-        .when(change(same))
-        .then_events([]);
-    given::<User>([created()])
-        .when(change(Changes::default()))
-        .then_events([]);
+    given::<User>([created()]).when(change(same)).then_events([]);
+    given::<User>([created()]).when(change(Changes::default())).then_events([]);
 }
 
 #[test]
 fn an_email_written_in_another_case_is_a_change() {
-    let changes = Changes {
-        email: Patch::Set(email("awa@example.org")),
-        ..Changes::default()
-    };
-    given::<User>([created()])
-        .when(change(changes.clone()))
-        .then_events([changed(changes)]);
+    let changes = Changes { email: Patch::Set(email("awa@example.org")), ..Changes::default() };
+    given::<User>([created()]).when(change(changes.clone())).then_events([changed(changes)]);
 }
 
 #[test]
@@ -199,10 +165,8 @@ fn a_new_email_is_not_verified() {
         let mut profile = profile([created()]);
         profile.email_verified = true;
         let before = User::Living(profile.into());
-        let User::Living(after) = before.evolve(&changed(Changes {
-            email: new,
-            ..Changes::default()
-        })) else {
+        let User::Living(after) = before.evolve(&changed(Changes { email: new, ..Changes::default() }))
+        else {
             panic!("a change ends no life");
         };
         assert!(!after.email_verified);
@@ -240,18 +204,12 @@ fn every_field_can_be_changed_and_every_optional_one_cleared() {
     assert_eq!(after.nom, text("Ndiaye"));
     assert_eq!(after.prenom, Some(text("Fatou")));
     assert_eq!(after.ministere, Some(text("Santé")));
-    assert_eq!(
-        after.avatar.as_ref().map(AvatarUrl::as_str),
-        Some("https://example.org/a.png")
-    );
+    assert_eq!(after.avatar.as_ref().map(AvatarUrl::as_str), Some("https://example.org/a.png"));
     assert_eq!(after.sexe, Some(Sexe::M));
     assert_eq!(after.email, Some(email("f@example.org")));
     assert_eq!(after.username, Some(username("fatou")));
     assert_eq!(after.telephone, Some(text("+221 77 000 00 00")));
-    assert_eq!(
-        after.preferences,
-        Some(Preferences::parse(json!({"a": 1})).unwrap())
-    );
+    assert_eq!(after.preferences, Some(Preferences::parse(json!({"a": 1})).unwrap()));
     assert_eq!(after.user_type, Some(UserType::Sme));
     assert!(after.is_company_owner);
 
@@ -291,26 +249,14 @@ fn an_event_that_makes_no_sense_is_read_past() {
     assert_eq!(unregistered, User::Unregistered);
     let living = given::<User>([created(), created()]).state();
     assert_eq!(living, given::<User>([created()]).state());
-    let gone = given::<User>([
-        created(),
-        deleted(),
-        created(),
-        changed(renamed()),
-        deleted(),
-    ]);
+    let gone = given::<User>([created(), deleted(), created(), changed(renamed()), deleted()]);
     assert_eq!(gone.state(), User::Deleted { id: awa().id });
 }
 
 #[test]
 fn the_full_name_has_the_given_name_first_where_there_is_one() {
     assert_eq!(profile([created()]).full_name(), "Awa Diop");
-    let nameless = Event::Created(
-        NewUser {
-            prenom: None,
-            ..awa()
-        }
-        .into(),
-    );
+    let nameless = Event::Created(NewUser { prenom: None, ..awa() }.into());
     assert_eq!(profile([nameless]).full_name(), "Diop");
 }
 
@@ -331,26 +277,13 @@ fn a_living_user_holds_its_names() {
 
 #[test]
 fn an_id_that_is_the_matricule_too_is_held_once() {
-    let same = NewUser {
-        matricule: Some(matricule("u-1")),
-        email: None,
-        username: None,
-        ..awa()
-    };
-    given::<User>([Event::Created(same.into())]).then_claims([Claim::new(
-        LOOKUP,
-        "u-1",
-        Rejection::IdTaken,
-    )]);
+    let same = NewUser { matricule: Some(matricule("u-1")), email: None, username: None, ..awa() };
+    given::<User>([Event::Created(same.into())]).then_claims([Claim::new(LOOKUP, "u-1", Rejection::IdTaken)]);
 }
 
 #[test]
 fn a_deleted_user_holds_its_id_alone() {
-    given::<User>([created(), deleted()]).then_claims([Claim::new(
-        LOOKUP,
-        "u-1",
-        Rejection::IdTaken,
-    )]);
+    given::<User>([created(), deleted()]).then_claims([Claim::new(LOOKUP, "u-1", Rejection::IdTaken)]);
 }
 
 #[test]

@@ -21,15 +21,7 @@ fn text_has_1_to_200_characters_however_many_bytes() {
 
 #[test]
 fn text_has_no_control_character() {
-    for refused in [
-        "a\0b",
-        "\0",
-        "a\nb",
-        "a\tb",
-        "a\u{7f}b",
-        "a\u{85}b",
-        "a\u{1b}[0m",
-    ] {
+    for refused in ["a\0b", "\0", "a\nb", "a\tb", "a\u{7f}b", "a\u{85}b", "a\u{1b}[0m"] {
         assert!(Text::parse(refused).is_err(), "{refused:?}");
         assert!(Username::parse(refused).is_err(), "{refused:?}");
     }
@@ -37,10 +29,7 @@ fn text_has_no_control_character() {
 
 #[test]
 fn a_refused_value_says_what_is_accepted() {
-    assert_eq!(
-        Text::parse("").unwrap_err().to_string(),
-        "1 à 200 caractères, sans caractère de contrôle"
-    );
+    assert_eq!(Text::parse("").unwrap_err().to_string(), "1 à 200 caractères, sans caractère de contrôle");
 }
 
 #[test]
@@ -111,11 +100,7 @@ fn an_email_has_at_most_254_characters() {
 
 #[test]
 fn an_avatar_is_kept_as_written() {
-    for url in [
-        "https://cdn.example.org/a b.png",
-        "HTTP://Example.ORG",
-        "http://[::1]:80/x?y#z",
-    ] {
+    for url in ["https://cdn.example.org/a b.png", "HTTP://Example.ORG", "http://[::1]:80/x?y#z"] {
         assert_eq!(AvatarUrl::parse(&format!(" {url} ")).unwrap().as_str(), url);
     }
 }

@@ -18,25 +18,25 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Between two tries.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How often tables of idempotency keys are made and dropped; they are made a week ahead.
-const ROTATE_EVERY: Duration = Duration::from_secs(3_600);
+const ROTATE_EVERY: Duration = Duration::from_hours(1);
 
 impl PostgresStore {
     pub(super) async fn append_batch(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
         let columns = Columns::of(batch, |claim| self.claim(claim));
         let started = Instant::now();
         let mut sent = false;
-        let mut slot = self.appender.lock().await;
         loop {
             let limit = if sent { UNCLEAR_LIMIT } else { CONNECT_LIMIT };
             let left = limit.saturating_sub(started.elapsed());
             let tried = async {
-                let mut connection = match slot.take() {
+                let resting = self.appenders.lock().await.pop();
+                let mut connection = match resting {
                     Some(connection) => connection,
                     None => self.connect_appender().await?,
                 };
                 sent = true;
                 let rows = columns.send(&mut connection).await?;
-                *slot = Some(connection);
+                self.appenders.lock().await.push(connection);
                 Ok(rows)
             };
             let error = match tokio::time::timeout(left, tried).await {
@@ -128,10 +128,7 @@ impl Row {
     /// The numbers are those of the function's constants.
     fn verdict(&self, claims_before: usize) -> Option<Verdict> {
         Some(match self.verdict {
-            1 => Verdict::Done {
-                first: Some(Position::new(self.position?)),
-                recorded_at: self.recorded_at?,
-            },
+            1 => Verdict::Done { first: Some(Position::new(self.position?)), recorded_at: self.recorded_at? },
             2 => Verdict::Repeated { stream: self.stream.clone()?.into(), version: self.version },
             3 => Verdict::KeyReused,
             4 => Verdict::Stale,
@@ -153,12 +150,10 @@ struct Columns<'a> {
     c_request: Vec<Option<Uuid>>,
     c_keep_key: Vec<bool>,
     t_command: Vec<i32>,
-    t_stream: Vec<&'a str>,
     t_claim: Vec<Uuid>,
     r_claim: Vec<Uuid>,
     r_command: Vec<i32>,
     e_command: Vec<i32>,
-    e_stream: Vec<&'a str>,
     e_version: Vec<i32>,
     e_id: Vec<Uuid>,
     e_type: Vec<&'a str>,
@@ -183,7 +178,6 @@ impl<'a> Columns<'a> {
             columns.c_keep_key.push(proposal.keep_key);
             for claim in &proposal.take {
                 columns.t_command.push(command);
-                columns.t_stream.push(stream);
                 columns.t_claim.push(hash(claim));
             }
             for claim in &proposal.release {
@@ -194,7 +188,6 @@ impl<'a> Columns<'a> {
             for event in &proposal.events {
                 version += 1;
                 columns.e_command.push(command);
-                columns.e_stream.push(stream);
                 columns.e_version.push(version);
                 columns.e_id.push(event.id);
                 columns.e_type.push(&event.type_name);
@@ -216,7 +209,7 @@ impl<'a> Columns<'a> {
             SELECT command AS "command!", verdict AS "verdict!", stream, version AS "version!",
                    "position", recorded_at
             FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                              $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+                              $13, $14, $15, $16, $17, $18, $19, $20, $21)
             "#,
             &self.c_stream as _,
             &self.c_base,
@@ -227,12 +220,10 @@ impl<'a> Columns<'a> {
             &self.c_request as _,
             &self.c_keep_key,
             &self.t_command,
-            &self.t_stream as _,
             &self.t_claim,
             &self.r_claim,
             &self.r_command,
             &self.e_command,
-            &self.e_stream as _,
             &self.e_version,
             &self.e_id,
             &self.e_type as _,

@@ -11,8 +11,9 @@ use super::read;
 use crate::event::Position;
 
 const CHANNEL: &str = "annuaire_head";
-/// At most 200 notifications a second: each takes a lock that all of them share.
-const TELL_EVERY: Duration = Duration::from_millis(5);
+/// At most 50 notifications a second: each is a transaction under a lock that all of them share, and
+/// wakes every process that listens.
+const TELL_EVERY: Duration = Duration::from_millis(20);
 /// How long news takes at most when notifications don't come through.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 

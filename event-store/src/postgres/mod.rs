@@ -1,6 +1,6 @@
 //! The log in PostgreSQL.
 //!
-//! Appends go through one connection of its own to one SQL function,
+//! Appends go through connections of their own to one SQL function,
 //! `append_batch`, which takes a lock before it reads: so positions are given in
 //! the order of commits, without a hole. Reads go through a pool.
 
@@ -36,9 +36,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 pub struct PostgresStore {
     options: PgConnectOptions,
     pool: PgPool,
-    /// The appender's connection; taken out while an append runs, so that an
-    /// append that is dropped half-way takes it along.
-    appender: Mutex<Option<PgConnection>>,
+    /// Connections for appends; one is taken out while an append runs, so that
+    /// an append that is dropped half-way takes it along.
+    appenders: Mutex<Vec<PgConnection>>,
     head: watch::Sender<Position>,
     log: LogId,
     claim_key: Hmac<Sha256>,
@@ -65,7 +65,7 @@ impl PostgresStore {
         Ok(Self {
             options,
             pool,
-            appender: Mutex::new(None),
+            appenders: Mutex::new(Vec::new()),
             head: watch::Sender::new(head),
             log: LogId { id: log.log_id, generation: log.generation },
             claim_key,

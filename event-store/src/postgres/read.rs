@@ -61,12 +61,8 @@ pub(super) async fn all(
     limit: usize,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let events: Vec<StoredEvent> = stored_events!(
-        pool,
-        "WHERE position > $1 ORDER BY position LIMIT $2",
-        after.get(),
-        limit
-    )?;
+    let events: Vec<StoredEvent> =
+        stored_events!(pool, "WHERE position > $1 ORDER BY position LIMIT $2", after.get(), limit)?;
     for (expected, event) in (after.get() + 1..).zip(&events) {
         if event.position.get() != expected {
             return Err(StoreError::Corrupt(format!(

@@ -64,8 +64,10 @@ pub(crate) async fn positions_follow_each_other_without_a_hole(store: Store) {
 
 pub(crate) async fn a_stale_command_is_refused_and_the_others_are_stored(store: Store) {
     store.append(&[append("a", 0, 1)]).await.unwrap();
-    let verdicts =
-        store.append(&[append("b", 0, 1), append("a", 0, 1), append("a", 2, 1), append("c", 0, 1)]).await.unwrap();
+    let verdicts = store
+        .append(&[append("b", 0, 1), append("a", 0, 1), append("a", 2, 1), append("c", 0, 1)])
+        .await
+        .unwrap();
     assert_eq!(verdicts[1], Verdict::Stale);
     assert_eq!(verdicts[2], Verdict::Stale);
     assert_eq!((first(&verdicts[0]), first(&verdicts[3])), (Some(2), Some(3)));
@@ -73,7 +75,11 @@ pub(crate) async fn a_stale_command_is_refused_and_the_others_are_stored(store: 
 }
 
 pub(crate) async fn a_lane_is_stored_in_one_batch(store: Store) {
-    let lane = [append("a", 0, 2), Proposal { expected: 2, ..append("a", 0, 0) }, Proposal { expected: 2, ..append("a", 0, 1) }];
+    let lane = [
+        append("a", 0, 2),
+        Proposal { expected: 2, ..append("a", 0, 0) },
+        Proposal { expected: 2, ..append("a", 0, 1) },
+    ];
     let verdicts = store.append(&lane).await.unwrap();
     assert_eq!(verdicts.iter().map(first).collect::<Vec<_>>(), [Some(1), None, Some(3)]);
     assert_eq!(versions(&store, "a").await, [1, 2, 3]);
@@ -108,7 +114,10 @@ pub(crate) async fn a_claim_is_held_by_one_stream_until_it_is_released(store: St
 }
 
 pub(crate) async fn a_taken_claim_is_no_answer_to_a_stale_command(store: Store) {
-    store.append(&[Proposal { take: vec![claim("x")], ..append("a", 0, 1) }, append("b", 0, 1)]).await.unwrap();
+    store
+        .append(&[Proposal { take: vec![claim("x")], ..append("a", 0, 1) }, append("b", 0, 1)])
+        .await
+        .unwrap();
     let stale = Proposal { take: vec![claim("x")], ..append("b", 0, 1) };
     assert_eq!(store.append(&[stale]).await.unwrap(), [Verdict::Stale]);
 }
@@ -127,7 +136,10 @@ pub(crate) async fn a_key_counts_once_and_only_for_the_same_request(store: Store
     assert_eq!(store.append(&[other]).await.unwrap(), [Verdict::KeyReused]);
     // What was confirmed without events counts as well.
     let no_op = Proposal { key: Some(IdempotencyKey::new(&["other"], b"one")), ..append("d", 0, 1) };
-    assert_eq!(store.append(&[no_op]).await.unwrap(), [Verdict::Repeated { stream: stream("c"), version: 0 }]);
+    assert_eq!(
+        store.append(&[no_op]).await.unwrap(),
+        [Verdict::Repeated { stream: stream("c"), version: 0 }]
+    );
     assert_eq!(store.head().await.unwrap().get(), 2);
 }
 

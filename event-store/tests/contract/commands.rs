@@ -30,8 +30,8 @@ fn request(id: &str, command: Command) -> Request<Command> {
     }
 }
 
-fn key(name: &str, body: &str) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey::new(&[name], body.as_bytes()))
+fn key(name: &str, body: &str) -> IdempotencyKey {
+    IdempotencyKey::new(&[name], body.as_bytes())
 }
 
 fn value(answer: &Answer) -> (i64, Version) {
@@ -132,7 +132,7 @@ async fn a_version_that_is_asked_for_must_be_met(pool: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_repeat_answers_as_the_first_did(pool: PgPool) {
     let (one, two) = (process(&pool).await, process(&pool).await);
-    let keyed = |id: &str, command| Request { key: key("k", "5"), ..request(id, command) };
+    let keyed = |id: &str, command| Request { key: Some(key("k", "5")), ..request(id, command) };
     assert_eq!(value(&one.execute(keyed("a", Command::Add(5))).await), (5, 1));
     one.execute(request("a", Command::Add(1))).await.unwrap();
     for commands in [&one, &two] {
@@ -142,7 +142,7 @@ async fn a_repeat_answers_as_the_first_did(pool: PgPool) {
         let again = again.unwrap();
         assert!(again.repeated && again.stream == StreamId::new("counter", "a"));
     }
-    let other = Request { key: key("k", "6"), ..request("a", Command::Add(6)) };
+    let other = Request { key: Some(key("k", "6")), ..request("a", Command::Add(6)) };
     assert!(matches!(two.execute(other).await, Err(ExecuteError::KeyReused)));
     assert_eq!(assert_no_holes(&pool).await, 2);
 }
@@ -152,7 +152,7 @@ async fn simultaneous_repeats_append_once(pool: PgPool) {
     let (one, two) = (process(&pool).await, process(&pool).await);
     let both = (0..32).map(|i| {
         let commands = if i % 2 == 0 { one.clone() } else { two.clone() };
-        let keyed = Request { key: key("k", "1"), ..request(&format!("c{i}"), Command::Add(1)) };
+        let keyed = Request { key: Some(key("k", "1")), ..request(&format!("c{i}"), Command::Add(1)) };
         async move { commands.execute(keyed).await }
     });
     let answers = join_all(both).await;
@@ -164,15 +164,18 @@ async fn simultaneous_repeats_append_once(pool: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_poisonous_command_fails_alone(pool: PgPool) {
     let commands = process(&pool).await;
-    let answers = join_all((0..16).map(|i| {
-        // PostgreSQL's text holds no NUL: the whole batch is refused for its sake.
-        let id = if i == 5 { "\0".to_owned() } else { format!("c{i}") };
-        let commands = commands.clone();
-        async move {
-            commands.execute(Request { new_stream: true, ..request(&id, Command::Add(1)) }).await
-        }
-    }))
-    .await;
+    let answers =
+        join_all(
+            (0..16).map(|i| {
+                // PostgreSQL's text holds no NUL: the whole batch is refused for its sake.
+                let id = if i == 5 { "\0".to_owned() } else { format!("c{i}") };
+                let commands = commands.clone();
+                async move {
+                    commands.execute(Request { new_stream: true, ..request(&id, Command::Add(1)) }).await
+                }
+            }),
+        )
+        .await;
     for (i, answer) in answers.iter().enumerate() {
         assert_eq!(answer.is_ok(), i != 5, "{i}: {answer:?}");
     }
@@ -211,7 +214,8 @@ async fn who_hangs_up_is_served_all_the_same(pool: PgPool) {
         assert!(futures::FutureExt::now_or_never(hung_up).is_none());
     }
     // Behind them in the queue of their streams.
-    let answers = join_all((0..50).map(|i| commands.execute(request(&format!("c{i}"), Command::Add(1))))).await;
+    let answers =
+        join_all((0..50).map(|i| commands.execute(request(&format!("c{i}"), Command::Add(1))))).await;
     assert!(answers.iter().all(Result::is_ok));
     while sqlx::query_scalar::<_, i64>("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap() < 100 {
         tokio::task::yield_now().await;

@@ -1,5 +1,7 @@
 //! What every backend of the log must do, as one list of cases, and what PostgreSQL must do besides.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
+
 mod cases;
 mod commands;
 mod counter;

@@ -31,7 +31,10 @@ impl Model {
                 let verdict = self.judge(proposal, broken.contains(&&proposal.stream));
                 match verdict {
                     Verdict::Done { .. } => self.store(proposal),
-                    Verdict::Repeated { .. } | Verdict::KeyReused | Verdict::Stale | Verdict::ClaimTaken(_) => {
+                    Verdict::Repeated { .. }
+                    | Verdict::KeyReused
+                    | Verdict::Stale
+                    | Verdict::ClaimTaken(_) => {
                         broken.push(&proposal.stream);
                     }
                 }
@@ -55,7 +58,10 @@ impl Model {
             return Verdict::ClaimTaken(index);
         }
         let first = Position::new(i64::try_from(self.log.len() + 1).unwrap());
-        Verdict::Done { first: (!proposal.events.is_empty()).then_some(first), recorded_at: chrono::DateTime::default() }
+        Verdict::Done {
+            first: (!proposal.events.is_empty()).then_some(first),
+            recorded_at: chrono::DateTime::default(),
+        }
     }
 
     fn store(&mut self, proposal: &Proposal) {
@@ -90,11 +96,16 @@ struct Draft {
 fn draft() -> impl Strategy<Value = Draft> {
     let behind = prop_oneof![6 => Just(0), 1 => 1..3i32];
     let key = proptest::option::weighted(0.3, (0..6u8, 0..2u8));
-    (0..4u8, 0..3usize, behind, proptest::option::weighted(0.4, 0..4u8), any::<bool>(), key, any::<bool>()).prop_map(
-        |(stream, events, behind, take, release, key, keep_key)| {
-            Draft { stream, events, behind, take, release, key, keep_key }
-        },
-    )
+    (0..4u8, 0..3usize, behind, proptest::option::weighted(0.4, 0..4u8), any::<bool>(), key, any::<bool>())
+        .prop_map(|(stream, events, behind, take, release, key, keep_key)| Draft {
+            stream,
+            events,
+            behind,
+            take,
+            release,
+            key,
+            keep_key,
+        })
 }
 
 /// Batches as the appender makes them: no claim or key twice, lanes decided on what came before.
@@ -106,7 +117,8 @@ fn batch(drafts: Vec<Draft>, model: &Model, run: u32) -> Vec<Proposal> {
         let id = format!("{run}.{}", draft.stream);
         let mut proposal = append(&id, 0, 0);
         let version = model.version(&proposal.stream);
-        let (base, expected) = *lanes.entry(id.clone()).or_insert((version - draft.behind, version - draft.behind));
+        let (base, expected) =
+            *lanes.entry(id.clone()).or_insert((version - draft.behind, version - draft.behind));
         (proposal.base, proposal.expected) = (base, expected);
         proposal.events = (0..draft.events).map(|_| event()).collect();
         proposal.keep_key = draft.keep_key || draft.events > 0;
@@ -137,7 +149,9 @@ fn comparable(verdict: &Verdict, start: i64) -> Verdict {
             first: first.map(|first| Position::new(first.get() - start)),
             recorded_at: chrono::DateTime::default(),
         },
-        other @ (Verdict::Repeated { .. } | Verdict::KeyReused | Verdict::Stale | Verdict::ClaimTaken(_)) => other,
+        other @ (Verdict::Repeated { .. } | Verdict::KeyReused | Verdict::Stale | Verdict::ClaimTaken(_)) => {
+            other
+        }
     }
 }
 
@@ -147,7 +161,8 @@ async fn postgres_judges_as_the_model_does(pool: PgPool) {
     let runtime = tokio::runtime::Handle::current();
     let mut run = 0;
     tokio::task::spawn_blocking(move || {
-        let mut runner = TestRunner::new(Config { cases: 96, failure_persistence: None, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 96, failure_persistence: None, ..Config::default() });
         let batches = proptest::collection::vec(proptest::collection::vec(draft(), 1..8), 1..10);
         let run = std::cell::RefCell::new(&mut run);
         runner
@@ -163,7 +178,10 @@ async fn postgres_judges_as_the_model_does(pool: PgPool) {
                     prop_assert_eq!(ours, model.append(&batch));
                 }
                 let stored = runtime.block_on(store.read_all(start, 10_000)).unwrap();
-                prop_assert_eq!(stored.iter().map(|event| event.event_id).collect::<Vec<_>>(), &model.log[..]);
+                prop_assert_eq!(
+                    stored.iter().map(|event| event.event_id).collect::<Vec<_>>(),
+                    &model.log[..]
+                );
                 Ok(())
             })
             .unwrap();

@@ -13,9 +13,9 @@ const APPEND: &str = r"
                array_agg(NULL::text) subject, array_agg(0::smallint) enc, array_agg('{}'::bytea) json
         FROM made)
     SELECT a.* FROM columns, LATERAL append_batch(
-        s, zero, zero, one, u, u, u, yes, command || command, s || s, ARRAY(
+        s, zero, zero, one, u, u, u, yes, command || command, ARRAY(
             SELECT gen_random_uuid() FROM generate_series(1, 2 * $1)), u, command,
-        command, s, one, u, type, form, subject, enc, json, json) a";
+        command, one, u, type, form, subject, enc, json, json) a";
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn plans_made_on_empty_tables_scan_no_table_once_they_are_full(pool: PgPool) {

@@ -1,0 +1,266 @@
+//! The read model of users, kept by its runner over a real log.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Aggregate;
+use domain::user::{Changes, Command, NewUser, User};
+use event_store::postgres::PostgresStore;
+use event_store::{
+    Appender, Commands, EventStore, IdSource, IfMatch, MIGRATOR, Metadata, NewEvent, Position, Proposal,
+    Request, StoredEvent, StreamId, SystemClock, UuidV7, Version,
+};
+use projections::users::{self, Filter, UserRow, Users};
+use projections::{Progress, Projection, Runner, State};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct World {
+    store: Arc<PostgresStore>,
+    commands: Commands<User>,
+    pool: PgPool,
+}
+
+impl World {
+    async fn new(pool: PgPool) -> Self {
+        let store = Arc::new(PostgresStore::connect((*pool.connect_options()).clone()).await.unwrap());
+        let appender = Appender::start(store.clone(), SystemClock, UuidV7);
+        Self { commands: Commands::new(store.clone(), appender), store, pool }
+    }
+
+    async fn run(&self, id: &str, command: Command) {
+        let request = Request {
+            stream: StreamId::new(User::CATEGORY, id),
+            command,
+            new_stream: false,
+            if_match: IfMatch::Any,
+            key: None,
+            metadata: Metadata::default(),
+        };
+        // A refusal is as good: it appends nothing.
+        let _ = self.commands.execute(request).await;
+    }
+
+    fn start_runner(&self) -> (Progress, CancellationToken) {
+        let options = (*self.pool.connect_options()).clone();
+        let runner = Runner::<Users>::new(self.store.clone(), options, self.pool.clone());
+        let (progress, stop) = (runner.progress(), CancellationToken::new());
+        tokio::spawn(runner.run(stop.clone()));
+        (progress, stop)
+    }
+
+    async fn rows(&self) -> Vec<UserRow> {
+        users::page(&self.pool, &Filter::default(), None, 10_000).await.unwrap()
+    }
+
+    /// What the rules say each user is after the events in the log.
+    async fn fold(&self, ids: &[String]) -> Vec<UserRow> {
+        let mut rows = Vec::new();
+        for id in ids {
+            let loaded = self.commands.load(&StreamId::new(User::CATEGORY, id), Version::MAX).await.unwrap();
+            if let User::Living(profile) = &*loaded.state {
+                let (created, updated) = (loaded.created_at.unwrap(), loaded.updated_at.unwrap());
+                rows.push(UserRow::of(profile, loaded.version, created, updated));
+            }
+        }
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        rows
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that calls stay short")]
+fn create(id: &str, fields: serde_json::Value) -> Command {
+    let mut new = json!({ "id": id, "nom": "Dupont" });
+    new.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    Command::Create(Box::new(serde_json::from_value::<NewUser>(new).unwrap()))
+}
+
+fn change(fields: serde_json::Value) -> Command {
+    Command::Change(Box::new(serde_json::from_value::<Changes>(fields).unwrap()))
+}
+
+/// Some field with some value, or cleared.
+fn any_fields() -> impl Strategy<Value = serde_json::Value> {
+    let field = prop_oneof![
+        "[a-z]{1,5}".prop_map(|v| json!({ "nom": v })),
+        proptest::option::of("[a-z é]{1,9}").prop_map(|v| json!({ "prenom": v, "telephone": v })),
+        proptest::option::of("[a-z]{1,9}").prop_map(|v| json!({ "ministere": v, "username": v })),
+        proptest::option::of("[a-z]{1,9}")
+            .prop_map(|v| json!({ "email": v.map(|v| format!("{v}@example.com")), "sexe": "M" })),
+        proptest::option::of("[a-z]{1,9}")
+            .prop_map(|v| json!({ "avatar": v.map(|v| format!("https://x.org/{v}")) })),
+        any::<Option<(f64, bool)>>().prop_map(
+            |v| json!({ "preferences": v.map(|(n, b)| json!({ "n": n, "deep": [b, { "é": null }] })) })
+        ),
+        any::<bool>().prop_map(
+            |v| json!({ "isCompanyOwner": v, "userType": if v { json!("SME") } else { json!(null) } })
+        ),
+        "[A-C]".prop_map(|v| json!({ "matricule": v })),
+    ];
+    proptest::collection::vec(field, 1..3).prop_map(|fields| {
+        let merged = fields.iter().flat_map(|field| field.as_object().unwrap().clone());
+        merged.collect::<serde_json::Map<_, _>>().into()
+    })
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn rows_are_the_fold_of_the_log_whatever_happens(pool: PgPool) {
+    let world = Arc::new(World::new(pool).await);
+    let (progress, _stop) = world.start_runner();
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut runner =
+            TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+        let steps = proptest::collection::vec((0..3usize, 0..8u8, any_fields()), 1..24);
+        let all_ids = std::cell::RefCell::new(Vec::new());
+        runner
+            .run(&steps, |steps| {
+                let ids: Vec<String> = (0..3).map(|_| UuidV7.next().to_string()).collect();
+                all_ids.borrow_mut().extend(ids.clone());
+                let ids_so_far = all_ids.borrow().clone();
+                runtime.block_on(async {
+                    for (user, what, fields) in steps {
+                        let command = match what {
+                            0..2 => create(&ids[user], serde_json::Value::Object(present(&fields))),
+                            2..7 => change(fields),
+                            _ => Command::Delete,
+                        };
+                        world.run(&ids[user], command).await;
+                    }
+                    let head = world.store.head().await.unwrap();
+                    prop_assert!(progress.reaches(head, SOON).await);
+                    prop_assert_eq!(world.rows().await, world.fold(&ids_so_far).await);
+                    Ok(())
+                })
+            })
+            .unwrap();
+    })
+    .await
+    .unwrap();
+}
+
+/// The fields that are not null: a creation knows no clearing.
+fn present(fields: &serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    fields.as_object().unwrap().clone().into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn applying_events_twice_changes_nothing(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.run("a", create("a", json!({ "matricule": "M1", "email": "a@example.com" }))).await;
+    world.run("a", change(json!({ "nom": "Martin", "email": "b@example.com" }))).await;
+    world.run("b", create("b", json!({}))).await;
+    world.run("b", Command::Delete).await;
+    let events: Vec<StoredEvent> = world.store.read_all(Position::START, 100).await.unwrap();
+    let mut connection = world.pool.acquire().await.unwrap();
+    for size in [1, 2, 4] {
+        for batch in events.chunks(size) {
+            Users::apply(&mut connection, batch).await.unwrap();
+            Users::apply(&mut connection, batch).await.unwrap();
+        }
+        assert_eq!(world.rows().await, world.fold(&["a".into(), "b".into()]).await, "in batches of {size}");
+        sqlx::query("TRUNCATE users_v1").execute(&world.pool).await.unwrap();
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_leader_that_was_replaced_writes_nothing_more(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (progress, _stop) = world.start_runner();
+    world.run("a", create("a", json!({}))).await;
+    assert!(progress.reaches(Position::new(1), SOON).await);
+    // Another took over without this one having noticed.
+    sqlx::query("UPDATE checkpoints SET epoch = epoch + 1").execute(&world.pool).await.unwrap();
+    sqlx::query("UPDATE users_v1 SET nom = 'written by the new leader'").execute(&world.pool).await.unwrap();
+    world.run("a", change(json!({ "nom": "x" }))).await;
+    // It gives up its turn, takes a new epoch, and goes on from the checkpoint.
+    assert!(progress.reaches(Position::new(2), SOON).await);
+    let epoch: i64 =
+        sqlx::query_scalar("SELECT epoch FROM checkpoints").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(epoch, 3);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn one_of_two_runners_leads_and_the_other_takes_over(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (first, stop_first) = world.start_runner();
+    world.run("a", create("a", json!({}))).await;
+    assert!(first.reaches(Position::new(1), SOON).await);
+    let (second, _stop) = world.start_runner();
+    assert!(second.reaches(Position::new(1), SOON).await, "it sees how far the leader is");
+    assert_eq!((first.state(), second.state()), (State::Leading, State::Standby));
+    stop_first.cancel();
+    world.run("a", change(json!({ "nom": "x" }))).await;
+    assert!(second.reaches(Position::new(2), SOON).await);
+    assert_eq!(second.state(), State::Leading);
+    assert_eq!(world.rows().await, world.fold(&["a".into()]).await);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_event_that_cannot_be_read_stops_the_projection_at_it(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.run("a", create("a", json!({}))).await;
+    let (progress, _stop) = world.start_runner();
+    assert!(progress.reaches(Position::new(1), SOON).await);
+    let of_tomorrow = NewEvent {
+        id: UuidV7.next(),
+        type_name: "user.teleported".into(),
+        schema_version: 1,
+        data: b"{}".to_vec(),
+        meta: b"{}".to_vec(),
+    };
+    let proposal = Proposal {
+        stream: StreamId::new(User::CATEGORY, "a"),
+        base: 1,
+        expected: 1,
+        events: vec![of_tomorrow],
+        take: vec![],
+        release: vec![],
+        key: None,
+        keep_key: false,
+    };
+    world.store.append(&[proposal]).await.unwrap();
+    let stopped = tokio::time::timeout(SOON, async {
+        loop {
+            if let State::Stopped(why) = progress.state() {
+                return why;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let why = stopped.await.unwrap();
+    assert!(why.contains("position 2") && why.contains("user.teleported"), "{why}");
+    assert!(!progress.reaches(Position::new(2), Duration::from_millis(50)).await);
+    assert_eq!(world.rows().await.len(), 1);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn lists_are_filtered_paged_and_counted(pool: PgPool) {
+    let world = World::new(pool).await;
+    for n in 0..5 {
+        let fields = json!({ "matricule": format!("M{n}"), "prenom": "50%_x", "ministere": if n % 2 == 0 { "IT" } else { "Santé" } });
+        world.run(&format!("u{n}"), create(&format!("u{n}"), fields)).await;
+    }
+    let (progress, _stop) = world.start_runner();
+    assert!(progress.reaches(Position::new(5), SOON).await);
+    let ids = |rows: Vec<UserRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let it = Filter { ministere: Some("IT".into()), ..Filter::default() };
+    assert_eq!(ids(users::page(&world.pool, &it, Some("u0"), 1).await.unwrap()), ["u2"]);
+    assert_eq!(users::count(&world.pool, &it).await.unwrap(), (3, true));
+    for (q, found) in [("m3", 1), ("0%_", 5), ("%3", 0), ("%", 5), ("dupont", 5), ("\\", 0), ("50%_x dup", 5)]
+    {
+        let filter = Filter { q: Some(q.into()), ..Filter::default() };
+        assert_eq!(users::count(&world.pool, &filter).await.unwrap().0, found, "{q}");
+    }
+    let asked = ["M4".to_owned(), "nobody".into(), "u1".into(), "M4".into()];
+    assert_eq!(ids(users::find_many(&world.pool, &asked).await.unwrap()), ["u4", "u1", "u4"]);
+    assert_eq!(users::find(&world.pool, "M2").await.unwrap().unwrap().id, "u2");
+    assert!(users::find_by_matricule(&world.pool, "u2").await.unwrap().is_none());
+}
