@@ -61,10 +61,12 @@ CREATE TABLE idempotency (
 ) PARTITION BY RANGE (day);
 
 -- Makes the partitions of today and the week ahead, drops those no repeat can ask for:
--- a key counts for 24 hours, so today and yesterday are kept.
+-- a key counts for 24 hours, so today and yesterday are kept. Today is what the log says it is,
+-- which a clock that was set back does not change.
 CREATE FUNCTION idempotency_rotate() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    today  date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    today  date := (greatest(clock_timestamp(), (SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1))
+                    AT TIME ZONE 'UTC')::date;
     day    date;
     old    regclass;
 BEGIN

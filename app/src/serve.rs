@@ -100,8 +100,8 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(config.http.port, |a| a.port());
 
     let ready = async {
-        wait_for(&urls.read_models).await;
-        wait_for(&urls.log).await;
+        wait_for(&urls.read_models).await?;
+        wait_for(&urls.log).await?;
         prepare_schema(config, &urls).await?;
         connect(&urls.log).await
     };
@@ -217,28 +217,36 @@ fn stop_on_signals() -> Result<CancellationToken, Fatal> {
     Ok(stop)
 }
 
-/// Waits until the server answers; servers may be started in any order.
-async fn wait_for(options: &PgConnectOptions) {
+/// Waits until the server answers; servers may be started in any order. A
+/// server that answers with a refusal is not waited for.
+async fn wait_for(options: &PgConnectOptions) -> Result<(), Fatal> {
     let mut told = false;
     loop {
         match options.connect().await {
             Ok(connection) => {
                 // The answer is all that was wanted.
                 let _ = connection.close().await;
-                return;
+                return Ok(());
+            }
+            Err(error) if refuses(&error) => {
+                return Err(Fatal::new("PostgreSQL refuses DATABASE_URL", error));
             }
             Err(error) if !told => {
-                tracing::warn!(
-                    "Waiting for PostgreSQL at {}:{}: {error}",
-                    options.get_host(),
-                    options.get_port()
-                );
+                let (host, port) = (options.get_host(), options.get_port());
+                tracing::warn!("Waiting for PostgreSQL at {host}:{port}: {error}");
                 told = true;
             }
             Err(_) => {}
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
+}
+
+/// Class 28 is a wrong user or password, 3D000 a database that does not exist:
+/// <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+fn refuses(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 
 async fn prepare_schema(config: &Config, urls: &Urls) -> Result<(), Fatal> {

@@ -27,6 +27,8 @@ const BATCH: usize = 512;
 const SMALL: usize = 16;
 /// How long those who were just answered may take to come back, in the hope of one commit for all.
 const GATHER: Duration = Duration::from_micros(200);
+/// The most a stale command waits before it is decided again.
+const JITTER: Duration = Duration::from_millis(2);
 
 /// The way into the log for all commands of a process. Cheap to clone.
 #[derive(Clone)]

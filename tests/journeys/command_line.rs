@@ -66,6 +66,16 @@ async fn a_schema_that_was_not_migrated_stops_the_start(pool: PgPool) {
     assert_eq!(usize::try_from(migrated).unwrap(), MIGRATOR.iter().count());
 }
 
+#[sqlx::test]
+async fn a_database_that_does_not_exist_is_not_waited_for(pool: PgPool) {
+    let mut wrong = url::Url::parse(&url(&pool)).unwrap();
+    wrong.set_path("nowhere");
+    let settings = [("DATABASE_URL", wrong.as_str()), ("AUTH_USER_SERVICE_PORT", "0")];
+    let (code, _, said) = run(&["serve"], &settings).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nowhere") && said.contains("DATABASE_URL"), "{said}");
+}
+
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_port_in_use_is_named(pool: PgPool) {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

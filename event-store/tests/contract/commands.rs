@@ -82,6 +82,23 @@ async fn simultaneous_updates_from_two_processes_all_succeed(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn neither_of_two_busy_processes_is_starved(pool: PgPool) {
+    let (one, two) = (process(&pool).await, process(&pool).await);
+    let both = (0..32).map(|i| {
+        let commands = if i % 2 == 0 { one.clone() } else { two.clone() };
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                commands.execute(request("hot", Command::Add(1))).await.unwrap();
+            }
+        })
+    });
+    for done in join_all(both).await {
+        done.unwrap();
+    }
+    assert_eq!(assert_no_holes(&pool).await, 1_600);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn one_of_many_gets_a_claim(pool: PgPool) {
     let (one, two) = (process(&pool).await, process(&pool).await);
     let both = (0..64).map(|i| {
