@@ -63,7 +63,9 @@ CREATE TABLE idempotency (
 -- Makes the partitions of today and the week ahead, drops those no repeat can ask for:
 -- a key counts for 24 hours, so today and yesterday are kept. Today is what the log says it is,
 -- which a clock that was set back does not change.
-CREATE FUNCTION idempotency_rotate() RETURNS void LANGUAGE plpgsql AS $$
+-- As the schema's owner, whoever asks: a service that may only write makes no tables.
+CREATE FUNCTION idempotency_rotate() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     today  date := (greatest(clock_timestamp(), (SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1))
                     AT TIME ZONE 'UTC')::date;

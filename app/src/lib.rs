@@ -3,7 +3,7 @@
 //!
 //! Rules live in `domain`, storage in `event-store`; this crate only puts the parts together and
 //! is the one place that reads the environment. A new setting is one line in
-//! [`config::settings`] and one in [`config::Config::from_sources`].
+//! [`config::settings`] and one in [`config::Config`].
 
 mod banner;
 pub mod cli;

@@ -13,7 +13,11 @@ pub async fn run(config: Config) -> Result<(), Fatal> {
     match &config.database {
         Database::Url(url) => {
             let owner = config.migration_url.as_ref().unwrap_or(url);
-            apply(&owner.connect_options()).await
+            apply(&owner.connect_options()).await?;
+            match &config.event_store_url {
+                Some(log) => apply(&log.connect_options()).await,
+                None => Ok(()),
+            }
         }
         Database::Private => {
             let server = Postgres::start(&config.data_dir)

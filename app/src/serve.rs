@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use command_api::{Api, Condition, Probe, Readiness};
 use event_store::postgres::{self, PostgresStore};
 use event_store::{Appender, Commands, EventStore, StoreError, SystemClock, UuidV7};
+use futures::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::users::Users;
 use projections::{Progress, Runner, State};
@@ -26,6 +27,8 @@ use crate::{http, migrate, telemetry};
 const QUERY_CONNECTIONS: u32 = 16;
 /// How often a server that does not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Signals that come so soon after another are the same: to a process, then to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the parts behind HTTP may take to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -110,7 +113,7 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
         () = stop.cancelled() => return Ok(()),
     };
     let Parts { api, users, progress } = Parts::wire(&store, &urls, metrics.clone());
-    let readiness = api.readiness.clone();
+    let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
     let router = if config.roles.contains(Role::Api) {
         command_api::router(api)
     } else {
@@ -130,7 +133,8 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
         }
     };
     tasks.spawn(end.clone().run_until_cancelled_owned(background));
-    tasks.spawn(end.clone().run_until_cancelled_owned(async move { store.maintain().await }));
+    let maintained = store.clone();
+    tasks.spawn(end.clone().run_until_cancelled_owned(async move { maintained.maintain().await }));
     tasks.close();
 
     println!("{}", Banner { config, port, private });
@@ -146,6 +150,9 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
             "Some parts did not end within {END_WITHIN:?}; what they had not committed is done again"
         );
     }
+    // Idle connections end in order; those that still work for someone are not waited for long.
+    let _ =
+        tokio::time::timeout(END_WITHIN, async { tokio::join!(pool.close(), store.pool().close()) }).await;
     tracing::info!("Stopped");
     Ok(())
 }
@@ -163,8 +170,11 @@ impl Parts {
         let users = Runner::<Users>::new(store.clone(), urls.read_models.clone(), pool.clone());
         let progress = users.progress();
         let appender = Appender::start(store.clone(), SystemClock, UuidV7);
-        let probes: Vec<Box<dyn Probe>> =
-            vec![Box::new(command_api::Postgres(pool.clone())), Box::new(ReadModel(progress.clone()))];
+        let probes: Vec<Box<dyn Probe>> = vec![
+            Box::new(EventLog(store.clone())),
+            Box::new(command_api::Postgres(pool.clone())),
+            Box::new(ReadModel(progress.clone())),
+        ];
         let api = Api {
             users: Commands::new(store.clone(), appender),
             pool,
@@ -174,6 +184,24 @@ impl Parts {
             metrics,
         };
         Self { api, users, progress }
+    }
+}
+
+/// Without the log no command is carried out.
+struct EventLog(Arc<PostgresStore>);
+
+#[async_trait]
+impl Probe for EventLog {
+    fn name(&self) -> &'static str {
+        "eventLog"
+    }
+
+    fn is_essential(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Condition {
+        if self.0.head().await.is_ok() { Condition::Ok } else { Condition::Down }
     }
 }
 
@@ -206,7 +234,9 @@ fn stop_on_signals() -> Result<CancellationToken, Fatal> {
             _ = interrupt.recv() => {}
         }
         told.cancel();
-        // Whoever asks twice does not want to wait.
+        // Whoever asks again does not want to wait; the same signal twice at once is one.
+        tokio::time::sleep(SAME_SIGNAL).await;
+        let _ = (terminate.recv().now_or_never(), interrupt.recv().now_or_never());
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -220,6 +250,7 @@ fn stop_on_signals() -> Result<CancellationToken, Fatal> {
 /// Waits until the server answers; servers may be started in any order. A
 /// server that answers with a refusal is not waited for.
 async fn wait_for(options: &PgConnectOptions) -> Result<(), Fatal> {
+    let server = format!("{}:{}", options.get_host(), options.get_port());
     let mut told = false;
     loop {
         match options.connect().await {
@@ -229,11 +260,11 @@ async fn wait_for(options: &PgConnectOptions) -> Result<(), Fatal> {
                 return Ok(());
             }
             Err(error) if refuses(&error) => {
-                return Err(Fatal::new("PostgreSQL refuses DATABASE_URL", error));
+                let check = "check DATABASE_URL, or DB_* and EVENT_STORE_URL";
+                return Err(Fatal::new(format!("PostgreSQL at {server} refuses us; {check}"), error));
             }
             Err(error) if !told => {
-                let (host, port) = (options.get_host(), options.get_port());
-                tracing::warn!("Waiting for PostgreSQL at {host}:{port}: {error}");
+                tracing::warn!("Waiting for PostgreSQL at {server}: {error}");
                 told = true;
             }
             Err(_) => {}
@@ -245,7 +276,7 @@ async fn wait_for(options: &PgConnectOptions) -> Result<(), Fatal> {
 /// Class 28 is a wrong user or password, 3D000 a database that does not exist:
 /// <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
 fn refuses(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 

@@ -29,15 +29,15 @@ pub(crate) struct Terms {
 /// What an idempotency key is unique in, and the key.
 struct Scope {
     method: String,
-    target: String,
+    path: String,
     key: String,
 }
 
 impl Terms {
     /// The key under which a request with this body counts once.
     pub(crate) fn key(&self, body: &[u8]) -> Option<IdempotencyKey> {
-        let Scope { method, target, key } = self.scope.as_ref()?;
-        Some(IdempotencyKey::new(&[ANYONE, method, target, key], body))
+        let Scope { method, path, key } = self.scope.as_ref()?;
+        Some(IdempotencyKey::new(&[ANYONE, method, path, key], body))
     }
 
     /// What the log keeps of the request.
@@ -62,8 +62,8 @@ impl<S: Sync> FromRequestParts<S> for Terms {
         if !wrong.is_empty() {
             return Err(ApiError::Invalid(wrong));
         }
-        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        let scope = key.map(|key| Scope { method: parts.method.to_string(), target: target.to_owned(), key });
+        let path = parts.uri.path().to_owned();
+        let scope = key.map(|key| Scope { method: parts.method.to_string(), path, key });
         Ok(Self {
             if_match,
             patience: if prefers_no_wait(&parts.headers) { Duration::ZERO } else { PATIENCE },

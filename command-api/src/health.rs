@@ -88,8 +88,8 @@ impl Readiness {
         Self(Arc::new(Shared { probes, draining: AtomicBool::new(false) }))
     }
 
-    /// From now on it is not ready: the process is about to stop and serves
-    /// only until those who send requests have noticed.
+    /// From now on it is not ready: the process takes no new connections, and
+    /// who asks on one that is open is told to go elsewhere.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }

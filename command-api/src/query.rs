@@ -38,6 +38,15 @@ impl Parameters {
         self.all(name).last()
     }
 
+    /// Refuses a parameter that clients know and this release does not: to leave
+    /// it out would promise what is not done.
+    pub(crate) fn refuse(&self, name: &'static str) -> Result<(), ApiError> {
+        match self.get(name) {
+            None | Some("false") => Ok(()),
+            Some(_) => Err(ApiError::invalid(name, "n'est pas disponible dans cette version")),
+        }
+    }
+
     /// As [`Self::get`], an empty value counting as none: forms send their empty fields too.
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.trim().is_empty())

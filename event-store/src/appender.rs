@@ -27,6 +27,8 @@ const BATCH: usize = 512;
 const SMALL: usize = 16;
 /// How long those who were just answered may take to come back, in the hope of one commit for all.
 const GATHER: Duration = Duration::from_micros(200);
+/// How often those who wait beside batches under way are looked at.
+const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 /// The most a stale command waits before it is decided again.
 const JITTER: Duration = Duration::from_millis(2);
 
@@ -145,6 +147,7 @@ impl Task {
                 tokio::select! {
                     biased;
                     Some(appended) = self.appending.join_next() => self.conclude(appended).await,
+                    () = tokio::time::sleep(EXPIRE_EVERY), if !self.waiting.is_empty() => self.expire(),
                     job = self.queue.recv() => match job {
                         Some(job) => self.waiting.push_back(job),
                         None if self.appending.is_empty() => return,
@@ -159,6 +162,14 @@ impl Task {
                 self.gather().await;
             }
             self.start(number);
+        }
+    }
+
+    /// Refuses those whose time is up, which a batch that hangs would not do.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        for job in std::mem::take(&mut self.waiting) {
+            if job.deadline() < now { late(job) } else { self.waiting.push_back(job) }
         }
     }
 
@@ -255,8 +266,7 @@ impl Task {
         let mut put_off: HashSet<StreamId> = HashSet::new();
         for mut job in candidates {
             if job.deadline() < now {
-                let late = "it took too long until this command's turn; it was not carried out";
-                job.fail(Arc::new(StoreError::Unavailable(late.into())));
+                late(job);
                 continue;
             }
             let busy = |stream| self.in_flight.iter().any(|batch| batch.touched.streams.contains_key(stream));
@@ -305,6 +315,11 @@ impl Task {
     }
 }
 
+fn late(job: Box<dyn AnyJob>) {
+    let late = "it took too long until this command's turn; it was not carried out";
+    job.fail(Arc::new(StoreError::Unavailable(late.into())));
+}
+
 /// Appends and measures.
 async fn append(store: &dyn EventStore, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
     let started = Instant::now();
@@ -320,6 +335,8 @@ async fn decide_again(mut lane: Vec<Box<dyn AnyJob>>, again: mpsc::WeakUnbounded
     let Some(first) = lane.first_mut() else {
         return;
     };
+    // Two processes that lost to each other must not meet again in step.
+    tokio::time::sleep(JITTER.mul_f64(fastrand::f64())).await;
     match first.reload().await {
         Ok(state) => {
             for mut job in lane {

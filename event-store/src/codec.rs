@@ -27,12 +27,18 @@ pub enum CodecError {
         found: i16,
     },
     /// Of an unknown type, or with a payload of another form.
-    #[error("cannot decode event type `{type_name}`: {source}")]
+    ///
+    /// What serde says is left out: it quotes the payload, which may be personal.
+    #[error(
+        "cannot decode event type `{type_name}`: {category:?} error at byte {column}; is it of a newer annuaire?"
+    )]
     Undecodable {
         /// The stored type name.
         type_name: String,
-        /// What serde says.
-        source: serde_json::Error,
+        /// What kind of error it is.
+        category: serde_json::error::Category,
+        /// Where in the payload, with its type name, it is.
+        column: usize,
     },
     /// Not an enum in externally tagged form.
     #[error("cannot encode an event: {0}")]
@@ -68,8 +74,11 @@ pub fn decode<E: DeserializeOwned>(
     tagged.extend_from_slice(b"\":");
     tagged.extend_from_slice(data);
     tagged.push(b'}');
-    serde_json::from_slice(&tagged)
-        .map_err(|source| CodecError::Undecodable { type_name: type_name.to_owned(), source })
+    serde_json::from_slice(&tagged).map_err(|error| CodecError::Undecodable {
+        type_name: type_name.to_owned(),
+        category: error.classify(),
+        column: error.column(),
+    })
 }
 
 impl StoredEvent {

@@ -7,7 +7,7 @@
 //!
 //! This crate knows what an [`domain::Aggregate`] is and none by name; it knows
 //! nothing of HTTP, projections or messages. A further backend implements
-//! [`EventStore`] and passes `tests/contract.rs`.
+//! [`EventStore`] and passes `tests/contract/`.
 
 mod appender;
 mod clock;

@@ -3,8 +3,8 @@
 //! One file a read model, with its row, its `apply` and its queries, and
 //! [`Runner`], which keeps each at the log's head. Nothing here knows HTTP or Kafka.
 //!
-//! To add one: a file beside `users.rs`, a migration with its table, and a line
-//! where the app starts its runners. A read model of another form is a new table
+//! To add one: a file beside `users.rs`, a migration with its table, and its
+//! runner beside the others in the app's `serve.rs`. A read model of another form is a new table
 //! with a new [`Projection::NAME`], so that both can be kept while it fills.
 
 // A new event has to be given its meaning in every read model before anything compiles.

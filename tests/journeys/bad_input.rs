@@ -27,6 +27,7 @@ async fn bad_requests_get_the_error_that_fits(pool: PgPool) {
     let id = server.create("M1").await;
     let json = Some("application/json");
     let path = format!("/{id}");
+    let (erase, as_it_was) = (format!("{path}?erase=true"), format!("{path}?at=1"));
     let two_mib = format!(r#"{{"matricule":"M2","nom":"{}"}}"#, "x".repeat(2 << 20));
     let cases = [
         ("POST", "/", json, "{\"nom\":", 400, "MALFORMED_JSON"),
@@ -57,6 +58,8 @@ async fn bad_requests_get_the_error_that_fits(pool: PgPool) {
         ("PUT", "/a%20b", json, r#"{"nom":"x"}"#, 400, "VALIDATION_ERROR"),
         ("PUT", "/%00", json, r#"{"nom":"x"}"#, 400, "VALIDATION_ERROR"),
         ("PUT", "/%FF", json, r#"{"nom":"x"}"#, 400, "VALIDATION_ERROR"),
+        ("DELETE", &erase, None, "", 400, "VALIDATION_ERROR"),
+        ("GET", &as_it_was, None, "", 400, "VALIDATION_ERROR"),
         ("DELETE", "/nobody", None, "", 404, "USER_NOT_FOUND"),
         ("GET", "/nobody", None, "", 404, "USER_NOT_FOUND"),
         ("GET", "/matricule/nobody", None, "", 404, "USER_NOT_FOUND"),

@@ -24,6 +24,7 @@ use crate::answer;
 use crate::body::JsonObject;
 use crate::conditions::Terms;
 use crate::error::ApiError;
+use crate::query::Parameters;
 
 /// What JavaScript's `encodeURIComponent` encodes of an id.
 pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -69,8 +70,10 @@ pub(super) async fn change(
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     name: Name,
+    parameters: Parameters,
     terms: Terms,
 ) -> Result<Response, ApiError> {
+    parameters.refuse("erase")?;
     let executed = execute(&api, &name, Command::Delete, &terms, terms.key(&[])).await?;
     let body = json!({ "success": true, "userId": executed.stream.id() });
     let response = answer::json(StatusCode::OK, &body)?;

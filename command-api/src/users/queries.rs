@@ -28,9 +28,11 @@ const MAX_BATCH: usize = 1_000;
 pub(super) async fn by_name(
     State(api): State<Arc<Api>>,
     name: Name,
+    parameters: Parameters,
     min: MinPosition,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    parameters.refuse("at")?;
     wait_for(&api, &min).await?;
     one(users::find(&api.pool, name.as_str()).await?, &headers)
 }

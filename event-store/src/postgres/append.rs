@@ -20,6 +20,15 @@ const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How often tables of idempotency keys are made and dropped; they are made a week ahead.
 const ROTATE_EVERY: Duration = Duration::from_hours(1);
 
+/// The commit is the acknowledgement, whatever the server's default is; and under
+/// the lock each statement must see what the last holder committed.
+const APPENDER_SETTINGS: &str = "
+    SET synchronous_commit = on;
+    SET default_transaction_isolation = 'read committed';
+    SET statement_timeout = '5s';
+    SET lock_timeout = '1s';
+    SET idle_in_transaction_session_timeout = '5s'";
+
 impl PostgresStore {
     pub(super) async fn append_batch(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
         let columns = Columns::of(batch, |claim| self.claim(claim));
@@ -58,21 +67,11 @@ impl PostgresStore {
     }
 
     async fn connect_appender(&self) -> Result<PgConnection, sqlx::Error> {
-        self.options
-            .clone()
-            .options([
-                // The commit is the acknowledgement, whatever the server's default is.
-                ("synchronous_commit", "on"),
-                // Under a lock, each statement must see what the last holder committed.
-                ("default_transaction_isolation", "read committed"),
-                ("statement_timeout", "5s"),
-                ("lock_timeout", "1s"),
-                ("idle_in_transaction_session_timeout", "5s"),
-            ])
-            .application_name("annuaire appender")
-            .log_statements(tracing::log::LevelFilter::Trace)
-            .connect()
-            .await
+        let options = self.options.clone().application_name("annuaire appender");
+        let mut connection = options.log_statements(tracing::log::LevelFilter::Trace).connect().await?;
+        // As statements: a pooler in between may drop what comes with the start of a connection.
+        sqlx::raw_sql(APPENDER_SETTINGS).execute(&mut connection).await?;
+        Ok(connection)
     }
 
     fn verdicts(&self, batch: &[Proposal], rows: &[Row]) -> Result<Vec<Verdict>, StoreError> {
@@ -238,12 +237,18 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Makes the tables of idempotency keys that are due and drops those that are past.
+pub(super) async fn rotate_once(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT idempotency_rotate()").execute(connection).await.map(drop)
+}
+
 /// Makes and drops the tables of idempotency keys as the days go by.
 pub(super) async fn rotate_idempotency(pool: &PgPool) {
     loop {
-        if let Err(error) = sqlx::query!("SELECT idempotency_rotate()").execute(pool).await {
+        tokio::time::sleep(ROTATE_EVERY).await;
+        let rotated = async { rotate_once(&mut *pool.acquire().await?).await };
+        if let Err(error) = rotated.await {
             tracing::warn!("Could not rotate the idempotency keys, will try again: {error}");
         }
-        tokio::time::sleep(ROTATE_EVERY).await;
     }
 }

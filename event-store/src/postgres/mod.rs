@@ -61,6 +61,8 @@ impl PostgresStore {
         let claim_key = Hmac::new_from_slice(&key)
             .map_err(|e| StoreError::Corrupt(format!("the claim key is unusable: {e}")))?;
         let head = read::head(&mut connection).await?;
+        // After a long rest the tables made ahead may have run out.
+        append::rotate_once(&mut connection).await.map_err(unavailable)?;
         drop(connection);
         Ok(Self {
             options,
