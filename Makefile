@@ -18,7 +18,7 @@ help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 run: install ## build and start the service with a database of its own (ARGS: for `annuaire serve`)
-	cargo build --quiet -p annuaire
+	cargo build -p annuaire
 	exec $(TARGET)/debug/annuaire serve $(ARGS)
 
 test: install services ## run every test against real servers (ARGS: for `cargo test`)

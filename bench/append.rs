@@ -218,6 +218,7 @@ fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::
         command,
         new_stream,
         if_match: IfMatch::Any,
+        found_by: None,
         key: None,
         metadata: Metadata { actor: "anonymous".into(), correlation_id: Some(UuidV7.next().to_string()) },
     }

@@ -113,7 +113,8 @@ BEGIN
             (SELECT stale, c.stream, 0, NULL, NULL)
             LIMIT 1
         ) v
-        WHERE NOT won[c.ord];
+        WHERE NOT won[c.ord]
+        ORDER BY c.ord;
     END IF;
 
     INSERT INTO events
@@ -128,7 +129,7 @@ BEGIN
 
     IF cardinality(r_claim) > 0 THEN
         DELETE FROM claims k USING unnest(r_claim, r_command) AS r (claim, command)
-        WHERE k.claim = r.claim AND (won IS NULL OR won[r.command]);
+        WHERE k.claim = r.claim AND k.stream = c_stream[r.command] AND (won IS NULL OR won[r.command]);
     END IF;
     IF cardinality(t_command) > 0 THEN
         INSERT INTO claims

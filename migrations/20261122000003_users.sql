@@ -11,7 +11,7 @@ CREATE TABLE users_v1 (
     email             text,
     username          text,
     telephone         text,
-    preferences       jsonb,
+    preferences       json,        -- as it was written: jsonb turns 1e22 into digits
     status            text         NOT NULL,
     roles             text[]       NOT NULL,
     email_verified    boolean      NOT NULL,

@@ -40,11 +40,11 @@ impl fmt::Display for Banner<'_> {
                 r#"
 Try it, in another terminal (each answer names the user's id):
 
-  curl -i -X POST {base}/ -H 'Content-Type: application/json' \
+  curl -iw '\n' -X POST {base}/ -H 'Content-Type: application/json' \
        -d '{{"matricule":"TEST123","nom":"Test","prenom":"User","ministere":"IT","sexe":"M"}}'
-  curl -i -X PUT {base}/TEST123 -H 'Content-Type: application/json' -d '{{"nom":"UpdatedName"}}'
-  curl -i {base}/TEST123
-  curl -i -X DELETE {base}/TEST123"#
+  curl -iw '\n' -X PUT {base}/TEST123 -H 'Content-Type: application/json' -d '{{"nom":"UpdatedName"}}'
+  curl -iw '\n' {base}/TEST123
+  curl -iw '\n' -X DELETE {base}/TEST123"#
             )?;
             if let Some(server) = private {
                 writeln!(f, "  psql '{}' -c 'SELECT * FROM events_readable'", server.url())?;

@@ -36,9 +36,13 @@ pub async fn run(config: Config) -> Result<(), Fatal> {
 /// Applies what is missing, and says what that was.
 pub(crate) async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't migrate the database", e);
+    let lacking = missing(options).await?;
     let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;
     event_store::MIGRATOR.run(&mut connection).await.map_err(|e| failed(e.into()))?;
-    tracing::info!("The schema is up to date ({} migrations)", event_store::MIGRATOR.iter().count());
+    match &lacking[..] {
+        [] => tracing::info!("The schema was up to date"),
+        lacking => tracing::info!("Brought the schema up to date: {}", lacking.join(", ")),
+    }
     connection.close().await.map_err(|e| failed(e.into()))
 }
 

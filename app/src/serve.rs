@@ -1,5 +1,6 @@
 //! Wires the parts and runs them until told to stop.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,10 @@ pub async fn run(config: Config) -> Result<(), Fatal> {
 
 async fn ended(server: Option<&Postgres>) -> String {
     match server {
-        Some(server) => format!("{:?}", server.ended().await),
+        Some(server) => match server.ended().await {
+            Some(status) => status.to_string(),
+            None => "nobody knows how".to_owned(),
+        },
         None => std::future::pending().await,
     }
 }
@@ -137,7 +141,8 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
     tasks.spawn(end.clone().run_until_cancelled_owned(async move { maintained.maintain().await }));
     tasks.close();
 
-    println!("{}", Banner { config, port, private });
+    // Nobody has to read it: a closed terminal is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{}", Banner { config, port, private });
     let draining = async {
         stop.cancelled().await;
         readiness.drain();
@@ -217,7 +222,7 @@ impl Probe for ReadModel {
     async fn check(&self) -> Condition {
         match self.0.state() {
             State::Leading | State::Standby => Condition::Ok,
-            State::Stopped(_) => Condition::Degraded,
+            State::Failing(_) | State::Stopped(_) => Condition::Degraded,
         }
     }
 }

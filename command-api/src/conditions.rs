@@ -110,8 +110,7 @@ fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
         return Ok(IfMatch::Any);
     };
     match EntityTags::parse(&header) {
-        // Every command but creation is refused anyway where nothing exists.
-        Some(EntityTags::Any) => Ok(IfMatch::Any),
+        Some(EntityTags::Any) => Ok(IfMatch::Exists),
         Some(EntityTags::List(tags)) if tags.iter().all(|tag| !tag.weak) => {
             Ok(IfMatch::OneOf(tags.iter().filter_map(version_of).collect()))
         }
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn if_match_lists_versions_of_strong_tags() {
         for (value, expected) in [
-            ("*", IfMatch::Any),
+            ("*", IfMatch::Exists),
             (r#""3""#, IfMatch::OneOf(vec![3])),
             (r#""3", "12""#, IfMatch::OneOf(vec![3, 12])),
             // No version has such a tag, so the condition can't hold.

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -25,6 +25,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const UNMATCHED: &str = "unmatched";
 /// Written where a client went away before its answer; the number nginx made usual.
 const CLIENT_GONE: u16 = 499;
+
+/// After so long a client gets an answer, whatever the request still waits for, its own body included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Puts around `routes` what all of them have in common.
 pub(crate) fn around(routes: Router, ids: Arc<dyn IdSource>) -> Router {
@@ -78,7 +81,9 @@ async fn observe(State(ids): State<Arc<dyn IdSource>>, mut request: Request, nex
     let span = tracing::info_span!("request", request.id = %id, %method, %route);
     let mut access = Access { started: Instant::now(), method, route, status: CLIENT_GONE };
     let answered = async move {
-        let mut response = next.run(request).await;
+        // What has begun in the log goes on; the client may ask again with its key.
+        let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+        let mut response = answer.unwrap_or_else(|late| ApiError::unavailable(late).into_response());
         access.status = response.status().as_u16();
         finish(&mut response, &access.method, &id);
         response

@@ -172,6 +172,7 @@ impl From<ExecuteError<Rejection>> for ApiError {
             ExecuteError::Rejected(rejection) => Self::User(rejection),
             ExecuteError::VersionMismatch { .. } => Self::VersionConflict,
             ExecuteError::KeyReused => Self::KeyReused,
+            ExecuteError::NotFoundByClaim => Self::User(Rejection::NotFound),
             ExecuteError::Overloaded => Self::unavailable(error),
             ExecuteError::Store(error) => Self::from(error),
         }

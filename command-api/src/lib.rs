@@ -22,6 +22,7 @@ mod users;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Uri;
 use axum::routing::get;
 use domain::user::User;
 use event_store::{Commands, IdSource};
@@ -66,7 +67,18 @@ fn finished(routes: Router<Arc<Api>>, api: Api) -> Router {
     let ids = api.ids.clone();
     let routes = routes
         .fallback(|| async { ApiError::NoSuchRoute })
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::new(api));
     envelope::around(routes, ids)
+}
+
+/// `/login` and the like match `/{id}`, but are no users: without a route of their own there is nothing.
+async fn method_not_allowed(uri: Uri) -> ApiError {
+    let name = uri.path().trim_start_matches('/');
+    let is_ours = ["all", "alls", "batch", "health", "metrics"].contains(&name);
+    if domain::ids::is_reserved(name) && !is_ours {
+        ApiError::NoSuchRoute
+    } else {
+        ApiError::MethodNotAllowed
+    }
 }

@@ -132,7 +132,9 @@ fn has_shape(id: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~|@:+-".contains(&b))
 }
 
-fn is_reserved(id: &str) -> bool {
+/// Whether a path has a meaning of its own where an id or matricule would stand, in any case.
+#[must_use]
+pub fn is_reserved(id: &str) -> bool {
     RESERVED.iter().any(|word| word.eq_ignore_ascii_case(id))
 }
 

@@ -6,6 +6,7 @@
 //! one stream form a lane, each decided on what the one before it leaves.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,6 +139,8 @@ impl Touched {
 
 impl Task {
     async fn run(mut self) {
+        let mut clock = tokio::time::interval(EXPIRE_EVERY);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         for number in 0.. {
             loop {
                 self.take_what_came();
@@ -147,7 +150,7 @@ impl Task {
                 tokio::select! {
                     biased;
                     Some(appended) = self.appending.join_next() => self.conclude(appended).await,
-                    () = tokio::time::sleep(EXPIRE_EVERY), if !self.waiting.is_empty() => self.expire(),
+                    _ = clock.tick() => self.expire(),
                     job = self.queue.recv() => match job {
                         Some(job) => self.waiting.push_back(job),
                         None if self.appending.is_empty() => return,
@@ -274,7 +277,11 @@ impl Task {
                 self.waiting.push_back(job);
                 continue;
             }
-            let (proposal, lane) = match job.propose(touched.streams.get(job.stream())) {
+            // A rule that panics costs its own command, not everybody's.
+            let lane = touched.streams.get(job.stream());
+            let proposed = catch_unwind(AssertUnwindSafe(|| job.propose(lane)));
+            let proposed = proposed.unwrap_or_else(|_| Err(StoreError::Refused("its rules panicked".into())));
+            let (proposal, lane) = match proposed {
                 Ok(proposed) => proposed,
                 Err(error) => {
                     job.fail(Arc::new(error));
@@ -336,7 +343,7 @@ async fn decide_again(mut lane: Vec<Box<dyn AnyJob>>, again: mpsc::WeakUnbounded
         return;
     };
     // Two processes that lost to each other must not meet again in step.
-    tokio::time::sleep(JITTER.mul_f64(fastrand::f64())).await;
+    tokio::time::sleep(crate::clock::jitter(JITTER)).await;
     match first.reload().await {
         Ok(state) => {
             for mut job in lane {

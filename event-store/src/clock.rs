@@ -50,6 +50,11 @@ impl Clock for FixedClock {
     }
 }
 
+/// Some time below `most`.
+pub(crate) fn jitter(most: Duration) -> Duration {
+    most.mul_f64(fastrand::f64())
+}
+
 /// Where new ids come from.
 pub trait IdSource: Send + Sync + 'static {
     /// An id that nobody else has.

@@ -47,6 +47,8 @@ pub enum IfMatch {
     /// None.
     #[default]
     Any,
+    /// There must be an event already.
+    Exists,
     /// One of these versions.
     OneOf(Vec<Version>),
 }
@@ -55,6 +57,7 @@ impl IfMatch {
     pub(crate) fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,
+            Self::Exists => version > 0,
             Self::OneOf(versions) => versions.contains(&version),
         }
     }
@@ -72,6 +75,8 @@ pub struct Request<C> {
     pub new_stream: bool,
     /// A condition on the stream's version.
     pub if_match: IfMatch,
+    /// A claim by which the stream was found, and which it must hold still.
+    pub found_by: Option<crate::ClaimValue>,
     /// Under which the command counts once.
     pub key: Option<IdempotencyKey>,
     /// Stored with each event.
@@ -101,6 +106,9 @@ pub enum ExecuteError<R> {
         /// The stream's version.
         actual: Version,
     },
+    /// The stream holds the claim no more by which it was found: look again.
+    #[error("the stream holds that claim no more")]
+    NotFoundByClaim,
     /// The key was used before for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -151,7 +159,7 @@ impl<A: Aggregate> Commands<A> {
             // A task of its own: a query that is dropped half-way costs its connection.
             let commands = self.clone();
             tokio::spawn(async move {
-                match commands.load(job.stream(), Version::MAX).await {
+                match commands.load_until(job.stream(), deadline).await {
                     Ok(loaded) => {
                         job.decide_on(loaded);
                         commands.appender.submit(Box::new(job));
@@ -178,6 +186,16 @@ impl<A: Aggregate> Commands<A> {
         }
         loaded.state = Arc::new(state);
         Ok(Arc::new(loaded))
+    }
+
+    /// The newest state of a stream, unless it takes too long.
+    pub(crate) async fn load_until(
+        &self,
+        stream: &StreamId,
+        deadline: Instant,
+    ) -> Result<Arc<Loaded<A>>, StoreError> {
+        let late = |_| StoreError::Unavailable("the stream could not be read in time".into());
+        tokio::time::timeout_at(deadline, self.load(stream, Version::MAX)).await.map_err(late)?
     }
 
     /// The stream that holds a claim.

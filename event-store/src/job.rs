@@ -108,6 +108,13 @@ impl<A: Aggregate> Job<A> {
 
     /// Decides on a state: what it would become, and the events for it.
     fn decide(&self, on: &Loaded<A>) -> (Outcome<A>, Vec<A::Event>) {
+        let holds = |found_by: &ClaimValue| {
+            let mut claims = on.state.claims().into_iter();
+            claims.any(|claim| claim.namespace == found_by.namespace && claim.value == found_by.value)
+        };
+        if self.request.found_by.as_ref().is_some_and(|found_by| !holds(found_by)) {
+            return (Err(ExecuteError::NotFoundByClaim), Vec::new());
+        }
         match on.state.decide(self.request.command.clone(), self.commands.clock().now()) {
             Err(rejection) => (Err(ExecuteError::Rejected(rejection)), Vec::new()),
             Ok(_) if !self.request.if_match.holds(on.version) => {
@@ -259,7 +266,7 @@ impl<A: Aggregate> AnyJob for Job<A> {
     }
 
     async fn reload(&mut self) -> Result<LaneState, StoreError> {
-        self.known = self.commands.load(&self.request.stream, Version::MAX).await?;
+        self.known = self.commands.load_until(&self.request.stream, self.deadline).await?;
         self.commands.keep(&self.request.stream, self.known.clone());
         Ok(self.known.clone())
     }

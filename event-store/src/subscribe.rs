@@ -1,6 +1,7 @@
 //! The one read path: every event in order, from a checkpoint on, then live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -45,12 +46,14 @@ pub enum SubscribeError {
     Store(#[from] StoreError),
 }
 
+/// How often the log is asked when no news of it came.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// A reader's place in the log.
 pub struct Subscription {
     store: Arc<dyn EventStore>,
     head: watch::Receiver<Position>,
     checkpoint: Checkpoint,
-    verified: bool,
 }
 
 impl Subscription {
@@ -58,7 +61,7 @@ impl Subscription {
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, checkpoint: Checkpoint) -> Self {
         let head = store.watch_head();
-        Self { store, head, checkpoint, verified: false }
+        Self { store, head, checkpoint }
     }
 
     /// How far it has come.
@@ -69,34 +72,26 @@ impl Subscription {
 
     /// The next events, at least one and at most `limit`; waits for them.
     ///
-    /// Safe to drop while it waits. After an error the same call goes on where
-    /// the last one ended, and first makes sure that the log is still the same.
+    /// Each read begins with the event at the checkpoint: so a log that is
+    /// another one, or was restored, is noticed before anything of it is taken.
+    /// Safe to drop while it waits; after an error the same call goes on where
+    /// the last one ended.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<StoredEvent>, SubscribeError> {
         loop {
-            if !self.verified {
-                self.verify().await?;
-                self.verified = true;
-            }
             self.head.mark_unchanged();
-            let events = match self.store.read_all(self.checkpoint.position, limit).await {
-                Ok(events) => events,
-                Err(error) => {
-                    self.verified = false;
-                    return Err(error.into());
-                }
-            };
+            let events = self.read(limit).await?;
             if let Some(last) = events.last() {
                 self.checkpoint = self.checkpoint.behind(last);
                 return Ok(events);
             }
-            if self.head.changed().await.is_err() {
-                return Err(StoreError::Unavailable("the store was closed".into()).into());
+            match tokio::time::timeout(ASK_EVERY, self.head.changed()).await {
+                Ok(Ok(())) | Err(_) => {}
+                Ok(Err(_)) => return Err(StoreError::Unavailable("the store was closed".into()).into()),
             }
         }
     }
 
-    /// Whether the log holds what the checkpoint says was read from it.
-    async fn verify(&self) -> Result<(), SubscribeError> {
+    async fn read(&self, limit: usize) -> Result<Vec<StoredEvent>, SubscribeError> {
         let Checkpoint { log, position, event_id } = self.checkpoint;
         let ours = self.store.log();
         if log != ours {
@@ -105,16 +100,17 @@ impl Subscription {
                 log.id, log.generation, ours.id, ours.generation
             )));
         }
-        let Some(event_id) = event_id else {
-            return Ok(());
-        };
-        let before = Position::new(position.get() - 1);
-        match self.store.read_all(before, 1).await?.first() {
-            Some(event) if event.event_id == event_id => Ok(()),
-            Some(event) => Err(SubscribeError::Diverged(format!(
+        let Some(event_id) = event_id else { return Ok(self.store.read_all(position, limit).await?) };
+        let mut events = self.store.read_all(Position::new(position.get() - 1), limit + 1).await?;
+        match events.first() {
+            Some(last_read) if last_read.event_id == event_id => {
+                events.remove(0);
+                Ok(events)
+            }
+            Some(other) => Err(SubscribeError::Diverged(format!(
                 "at position {position} it has read event {event_id}, the log has {}: \
                  the log was restored and has gone on since",
-                event.event_id
+                other.event_id
             ))),
             None => Err(SubscribeError::Diverged(format!(
                 "it has read up to position {position}, the log ends at {}: \

@@ -21,6 +21,8 @@ pub enum State {
     Standby,
     /// This process applies events.
     Leading,
+    /// This process could not apply events a moment ago, and will try again.
+    Failing(String),
     /// An event can't be applied; nothing goes on until someone has looked.
     Stopped(String),
 }
@@ -66,6 +68,8 @@ impl Progress {
     pub(crate) fn set_state(&self, state: State) {
         self.0.leading.store(state == State::Leading, Ordering::Relaxed);
         *self.0.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
+        // Who waits has to wait differently now.
+        self.0.applied.send_modify(|_| {});
     }
 
     pub(crate) fn set_applied(&self, position: Position) {
@@ -114,8 +118,11 @@ impl Progress {
             .await;
         if let Ok(Some(position)) = position {
             self.0.applied.send_if_modified(|known| {
-                let news = Position::new(position) != *known;
-                *known = Position::new(position);
+                // Who leads knows better than an answer that was on its way.
+                let news = Position::new(position) != *known && !self.0.leading.load(Ordering::Relaxed);
+                if news {
+                    *known = Position::new(position);
+                }
                 news
             });
         }

@@ -9,12 +9,15 @@ use event_store::{
 };
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::{Progress, State};
 
 /// How many events are applied in one transaction.
 const BATCH: usize = 1_000;
+/// How long a batch may take; a connection that hangs is given up then.
+const BATCH_WITHIN: Duration = Duration::from_secs(30);
 /// How often one who stands by tries to lead, and how soon a failure is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often an event that can't be applied is tried before the projection stops.
@@ -58,6 +61,8 @@ enum Failure {
     Database(#[from] sqlx::Error),
     #[error("another process has taken over")]
     Fenced,
+    #[error("a batch took longer than {BATCH_WITHIN:?}")]
+    TooSlow,
 }
 
 impl Failure {
@@ -79,7 +84,17 @@ impl Failure {
                     }
                 }
             }
-            Self::Fenced => true,
+            Self::Fenced | Self::TooSlow => true,
+        }
+    }
+
+    /// What the projection is in until it leads again.
+    fn leaves(&self) -> State {
+        match self {
+            Self::Fenced => State::Standby,
+            Self::Subscribe(_) | Self::Apply(_) | Self::Database(_) | Self::TooSlow => {
+                State::Failing(self.to_string())
+            }
         }
     }
 }
@@ -99,7 +114,15 @@ impl<P: Projection> Runner<P> {
     pub fn new(store: Arc<dyn EventStore>, options: PgConnectOptions, pool: PgPool) -> Self {
         // Rows and checkpoint are lost together in a crash of the server and made again from the log.
         let options = options
-            .options([("synchronous_commit", "off"), ("idle_in_transaction_session_timeout", "5s")])
+            .options([
+                ("synchronous_commit", "off"),
+                ("idle_in_transaction_session_timeout", "5s"),
+                // A leader whose machine is gone must not lead on for the two hours that TCP waits.
+                ("tcp_keepalives_idle", "5"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "2"),
+                ("tcp_user_timeout", "15000"),
+            ])
             .application_name(P::NAME)
             .log_statements(tracing::log::LevelFilter::Trace);
         Self { store, options, progress: Progress::new(P::NAME, pool), projection: std::marker::PhantomData }
@@ -114,13 +137,14 @@ impl<P: Projection> Runner<P> {
     /// Applies events until it is told to stop, or until one can't be applied.
     pub async fn run(self, stop: CancellationToken) {
         let mut tries = 0;
-        let mut stuck_at = None;
+        // Up to here events are applied one by one, for one of them could not be.
+        let mut careful_until = Position::START;
         loop {
             let failure = tokio::select! {
                 () = stop.cancelled() => return,
-                Err(failure) = self.lead(&mut tries, &mut stuck_at) => failure,
+                Err(failure) = self.lead(&mut tries, &mut careful_until) => failure,
             };
-            self.progress.set_state(State::Standby);
+            self.progress.set_state(failure.leaves());
             if !failure.may_pass() {
                 tries += 1;
                 if tries >= TRIES {
@@ -141,7 +165,7 @@ impl<P: Projection> Runner<P> {
     async fn lead(
         &self,
         tries: &mut u32,
-        stuck_at: &mut Option<Position>,
+        careful_until: &mut Position,
     ) -> Result<std::convert::Infallible, Failure> {
         let mut connection = self.options.connect().await?;
         while !try_lock(&mut connection, P::NAME).await? {
@@ -153,17 +177,22 @@ impl<P: Projection> Runner<P> {
         tracing::info!(position = %at.position, epoch, "Leading projection {} from position {}", P::NAME, at.position);
         let mut subscription = Subscription::new(self.store.clone(), at);
         loop {
-            let events = subscription.next(BATCH).await?;
+            let limit = if at.position < *careful_until { 1 } else { BATCH };
+            let events = subscription.next(limit).await?;
             let to = subscription.checkpoint();
-            let mut transaction = connection.begin().await?;
-            advance(&mut transaction, P::NAME, at, to, epoch).await?;
-            P::apply(&mut transaction, &events).await?;
-            transaction.commit().await?;
+            let applied = async {
+                let mut transaction = connection.begin().await?;
+                advance(&mut transaction, P::NAME, at, to, epoch).await?;
+                P::apply(&mut transaction, &events).await?;
+                transaction.commit().await.map_err(Failure::from)
+            };
+            if let Err(failure) = timeout(BATCH_WITHIN, applied).await.unwrap_or(Err(Failure::TooSlow)) {
+                *careful_until = to.position.max(*careful_until);
+                return Err(failure);
+            }
             at = to;
             self.progress.set_applied(at.position);
-            if stuck_at.replace(at.position) != Some(at.position) {
-                *tries = 0;
-            }
+            *tries = 0;
         }
     }
 }

@@ -186,8 +186,8 @@ async fn rows_of(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<Us
 async fn replace(connection: &mut PgConnection, ids: &[String], rows: &[UserRow]) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM users_v1 WHERE id = ANY($1)", ids).execute(&mut *connection).await?;
     sqlx::query!(
-        "INSERT INTO users_v1 SELECT * FROM jsonb_populate_recordset(NULL::users_v1, $1)",
-        sqlx::types::Json(rows) as _,
+        "INSERT INTO users_v1 SELECT * FROM json_populate_recordset(NULL::users_v1, $1::text::json)",
+        serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?,
     )
     .execute(connection)
     .await?;
@@ -264,7 +264,7 @@ pub async fn page(
           AND ($2::text IS NULL OR ministere = $2)
           AND ($3::text IS NULL OR sexe = $3)
           AND ($4::text IS NULL OR status = $4)
-          AND ($5::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) ILIKE $5)
+          AND ($5::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $5)
         ORDER BY id
         LIMIT $6
         "#,
@@ -289,7 +289,7 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::
             WHERE ($1::text IS NULL OR ministere = $1)
               AND ($2::text IS NULL OR sexe = $2)
               AND ($3::text IS NULL OR status = $3)
-              AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) ILIKE $4)
+              AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
             LIMIT $5
         ) some_users
         "#,
@@ -304,10 +304,21 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::
     if exactly <= COUNT_EXACTLY {
         return Ok((exactly, true));
     }
-    let estimate = sqlx::query_scalar!(
-        r#"SELECT greatest(reltuples::bigint, 0) AS "estimate!" FROM pg_class WHERE oid = 'users_v1'::regclass"#
+    let plan: serde_json::Value = sqlx::query_scalar(
+        r#"
+        EXPLAIN (FORMAT JSON) SELECT 1 FROM users_v1
+        WHERE ($1::text IS NULL OR ministere = $1)
+          AND ($2::text IS NULL OR sexe = $2)
+          AND ($3::text IS NULL OR status = $3)
+          AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
+        "#,
     )
+    .bind(&filter.ministere)
+    .bind(&filter.sexe)
+    .bind(&filter.status)
+    .bind(filter.pattern())
     .fetch_one(pool)
     .await?;
+    let estimate = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64).unwrap_or(0);
     Ok((estimate.max(exactly), false))
 }

@@ -43,6 +43,7 @@ pub(super) async fn create(
             command: Command::Create(user.into()),
             new_stream: true,
             if_match: terms.if_match.clone(),
+            found_by: None,
             key,
             metadata: terms.metadata(),
         })
@@ -80,6 +81,9 @@ pub(super) async fn delete(
     Ok(tell(&api, terms.patience, &executed, response).await)
 }
 
+/// How often a matricule is looked up that goes from one user to the next.
+const LOOK_UPS: usize = 3;
+
 /// Carries out a command on the user of that id or, if there is none, of that matricule.
 async fn execute(
     api: &Api,
@@ -89,25 +93,30 @@ async fn execute(
     key: Option<IdempotencyKey>,
 ) -> Result<Executed<User>, ApiError> {
     let stream = StreamId::new(User::CATEGORY, name.as_str());
-    let on = |stream| Request {
+    let on = |stream, found_by| Request {
         stream,
         command: command.clone(),
         new_stream: false,
         if_match: terms.if_match.clone(),
+        found_by,
         key,
         metadata: terms.metadata(),
     };
-    match api.users.execute(on(stream.clone())).await {
-        Err(ExecuteError::Rejected(Rejection::NotFound)) => {
-            // The log knows at once who has a matricule; the read model may not yet.
-            let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
-            match api.users.holder(&claim).await? {
-                Some(holder) if holder != stream => Ok(api.users.execute(on(holder)).await?),
-                Some(_) | None => Err(ApiError::User(Rejection::NotFound)),
-            }
-        }
-        outcome => Ok(outcome?),
+    match api.users.execute(on(stream.clone(), None)).await {
+        Err(ExecuteError::Rejected(Rejection::NotFound)) => {}
+        outcome => return Ok(outcome?),
     }
+    // The log knows at once who has a matricule; the read model may not yet.
+    let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
+    for _ in 0..LOOK_UPS {
+        let Some(holder) = api.users.holder(&claim).await?.filter(|holder| *holder != stream) else { break };
+        match api.users.execute(on(holder, Some(claim.clone()))).await {
+            // It went to another user meanwhile, who is the one that is meant.
+            Err(ExecuteError::NotFoundByClaim) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(ApiError::User(Rejection::NotFound))
 }
 
 /// The user as the command left it.

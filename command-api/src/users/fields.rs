@@ -157,6 +157,7 @@ impl Fields {
         match self.fields.remove(name) {
             None => None,
             Some(Value::Null) => Some(false),
+            Some(Value::String(text)) if text.is_empty() => Some(false),
             Some(Value::Bool(value)) => Some(value),
             Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
                 self.refuse(name, "booléen attendu")

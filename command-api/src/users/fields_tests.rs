@@ -130,7 +130,7 @@ fn empty_optional_fields_are_cleared_by_a_change() {
             assert!(!changes.is_empty(), "{field}");
         }
     }
-    let changes = changed(&json!({ "isCompanyOwner": null, "prenom": null })).unwrap();
+    let changes = changed(&json!({ "isCompanyOwner": "", "prenom": null })).unwrap();
     assert_eq!((changes.is_company_owner, changes.prenom), (Some(false), Patch::Clear));
 }
 

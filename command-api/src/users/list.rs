@@ -129,6 +129,9 @@ async fn everyone(pool: PgPool, asked: Asked) -> Result<Response, ApiError> {
     Ok(answer::with_json(StatusCode::OK, Body::from_stream(pages(pool, asked.filter, rows))))
 }
 
+/// How often a list that has begun waits for a connection, a second each time.
+const TURNS: u32 = 30;
+
 enum Pages {
     /// To be sent: the first pages when there were none before.
     Ready {
@@ -154,7 +157,7 @@ fn pages(
             Pages::Finished => return Ok(None),
             Pages::Ready { rows, is_first } => (rows, is_first),
             Pages::Behind(id) => {
-                let read = users::page(&pool, &filter, Some(&id), MAX_PAGE.into()).await;
+                let read = next_page(&pool, &filter, &id).await;
                 let read = read.inspect_err(|error| {
                     tracing::error!(error = error as &dyn std::error::Error, "Broke off a list of users");
                 });
@@ -168,6 +171,18 @@ fn pages(
         let chunk = chunk(&rows, is_first, matches!(next, Pages::Finished));
         Ok(Some((chunk.map_err(sqlx::Error::decode)?, (pool, filter, next))))
     })
+}
+
+/// The page behind an id. Where many lists are read at once it waits for its
+/// turn: what has begun with 200 must not break off for want of a connection.
+async fn next_page(pool: &PgPool, filter: &Filter, after: &str) -> Result<Vec<UserRow>, sqlx::Error> {
+    for _ in 1..TURNS {
+        match users::page(pool, filter, Some(after), MAX_PAGE.into()).await {
+            Err(sqlx::Error::PoolTimedOut) => {}
+            read => return read,
+        }
+    }
+    users::page(pool, filter, Some(after), MAX_PAGE.into()).await
 }
 
 /// A part of one JSON array.

@@ -43,7 +43,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         let name = Path::<String>::from_request_parts(parts, state)
             .await
             .map_or_else(|_| String::new(), |path| path.0);
-        if domain::ids::is_well_formed(&name) {
+        // No user can have such a name: it is the name of a route there is not, or not yet.
+        if domain::ids::is_reserved(&name) {
+            Err(ApiError::NoSuchRoute)
+        } else if domain::ids::is_well_formed(&name) {
             Ok(Self(name))
         } else {
             Err(ApiError::invalid("id", "identifiant ou matricule malformé ou réservé"))

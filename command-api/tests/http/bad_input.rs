@@ -69,7 +69,7 @@ async fn a_value_that_breaks_a_rule_is_a_validation_error(pool: PgPool) {
         ("email", vec![json!("a"), json!("a@"), json!("a b@c.d")]),
         ("preferences", vec![json!([]), json!("{}"), json!(1), json!({ "a": "x".repeat(16 * 1024) })]),
         ("userType", vec![json!("sme"), json!("SME_USER")]),
-        ("isCompanyOwner", vec![json!("true"), json!(1), json!("")]),
+        ("isCompanyOwner", vec![json!("true"), json!(1)]),
         ("password", vec![json!("correct horse battery"), json!(1)]),
     ] {
         for value in values {
@@ -165,20 +165,13 @@ async fn a_body_of_more_than_a_mebibyte_is_too_large(pool: PgPool) {
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn a_path_that_names_nobody_possible_is_a_validation_error(pool: PgPool) {
     let service = service(&pool).await;
-    for path in [
-        "/-a",
-        "/a%20b",
-        "/a%2Fb",
-        "/%FF",
-        "/%C3%A9",
-        "/favicon.ico",
-        "/Customers",
-        "/matricule/a%00",
-        "/matricule/login",
-    ] {
+    for path in ["/-a", "/a%20b", "/a%2Fb", "/%FF", "/%C3%A9", "/matricule/a%00"] {
         assert_eq!(service.get(path).await.fields(), ["id"], "{path}");
     }
-    assert_eq!(service.put("/login", &json!({ "nom": "a" })).await.fields(), ["id"]);
+    for reserved in ["/favicon.ico", "/Customers", "/matricule/login"] {
+        assert_eq!(service.get(reserved).await.refusal(), (404, "NOT_FOUND".into()), "{reserved}");
+    }
+    assert_eq!(service.put("/login", &json!({ "nom": "a" })).await.refusal(), (404, "NOT_FOUND".into()));
     assert_eq!(service.delete("/a%20b").await.fields(), ["id"]);
     let long = format!("/{}", "a".repeat(129));
     assert_eq!(service.get(&long).await.fields(), ["id"]);

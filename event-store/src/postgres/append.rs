@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{PostgresStore, head};
 use crate::event::Position;
 use crate::store::{Proposal, StoreError, Verdict};
 
-/// How long a batch that may have been stored is sent again, until its outcome is known.
+/// From its first sending on: how long a batch may take, and is sent again, until its outcome is known.
 const UNCLEAR_LIMIT: Duration = Duration::from_secs(5);
 /// How long a batch that was never sent waits for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
@@ -33,37 +33,45 @@ impl PostgresStore {
     pub(super) async fn append_batch(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
         let columns = Columns::of(batch, |claim| self.claim(claim));
         let started = Instant::now();
-        let mut sent = false;
+        let mut sent: Option<Instant> = None;
         loop {
-            let limit = if sent { UNCLEAR_LIMIT } else { CONNECT_LIMIT };
-            let left = limit.saturating_sub(started.elapsed());
-            let tried = async {
-                let resting = self.appenders.lock().await.pop();
-                let mut connection = match resting {
-                    Some(connection) => connection,
-                    None => self.connect_appender().await?,
-                };
-                sent = true;
-                let rows = columns.send(&mut connection).await?;
-                self.appenders.lock().await.push(connection);
-                Ok(rows)
-            };
-            let error = match tokio::time::timeout(left, tried).await {
-                Ok(Ok(rows)) => return self.verdicts(batch, &rows),
-                Ok(Err(error)) => error,
-                Err(_) => sqlx::Error::PoolTimedOut,
+            let unclear = sent.is_some();
+            let deadline = sent.map_or(started + CONNECT_LIMIT, |sent| sent + UNCLEAR_LIMIT);
+            let error = match self.appender_connection(deadline).await {
+                Ok(mut connection) => {
+                    let deadline = *sent.get_or_insert_with(Instant::now) + UNCLEAR_LIMIT;
+                    match timeout_at(deadline, columns.send(&mut connection)).await {
+                        Ok(Ok(rows)) => {
+                            self.appenders.lock().await.push(connection);
+                            return self.verdicts(batch, &rows);
+                        }
+                        Ok(Err(error)) => error,
+                        Err(_) => sqlx::Error::PoolTimedOut,
+                    }
+                }
+                Err(error) => error,
             };
             // The connection is gone: taken out above and not put back.
-            if let Some(refusal) = refusal(&error) {
-                return Err(refusal);
+            match refusal(&error) {
+                // Whatever is wrong now: an earlier try of this batch may have been stored.
+                Some(_) if unclear => return Err(StoreError::Unavailable(error.to_string())),
+                Some(refusal) => return Err(refusal),
+                None => {}
             }
-            let limit = if sent { UNCLEAR_LIMIT } else { CONNECT_LIMIT };
-            if started.elapsed() + RETRY_EVERY >= limit {
+            let deadline = sent.map_or(started + CONNECT_LIMIT, |sent| sent + UNCLEAR_LIMIT);
+            if Instant::now() + RETRY_EVERY >= deadline {
                 return Err(StoreError::Unavailable(error.to_string()));
             }
-            tracing::warn!(sent, "Will append again on a new connection: {error}");
+            tracing::warn!(sent = sent.is_some(), "Will append again on a new connection: {error}");
             tokio::time::sleep(RETRY_EVERY).await;
         }
+    }
+
+    async fn appender_connection(&self, deadline: Instant) -> Result<PgConnection, sqlx::Error> {
+        if let Some(resting) = self.appenders.lock().await.pop() {
+            return Ok(resting);
+        }
+        timeout_at(deadline, self.connect_appender()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     async fn connect_appender(&self) -> Result<PgConnection, sqlx::Error> {
@@ -94,7 +102,11 @@ impl PostgresStore {
             claims_before += proposal.take.len();
             verdicts.push(verdict);
         }
+        if losers.next().is_some() {
+            return Err(strange("a command for each verdict"));
+        }
         head::note(&self.head, Position::new(head));
+        head::note(&self.appended, Position::new(head));
         Ok(verdicts)
     }
 }

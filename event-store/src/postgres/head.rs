@@ -54,19 +54,15 @@ async fn listen_once(pool: &PgPool, head: &watch::Sender<Position>) -> Result<()
     listener.listen(CHANNEL).await?;
     loop {
         match tokio::time::timeout(ASK_EVERY, listener.try_recv()).await {
-            Ok(Ok(Some(told))) => {
-                if let Ok(position) = told.payload().parse() {
-                    note(head, Position::new(position));
-                }
-            }
-            Ok(Ok(None)) => return Ok(()),
-            Ok(Err(error)) => return Err(error),
-            Err(_silent) => {
+            // What is told is a hint: anyone may send it.
+            Ok(Ok(Some(_))) | Err(_) => {
                 let mut connection = pool.acquire().await?;
                 if let Ok(position) = read::head(&mut connection).await {
                     note(head, position);
                 }
             }
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error),
         }
     }
 }

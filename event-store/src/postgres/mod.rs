@@ -40,6 +40,8 @@ pub struct PostgresStore {
     /// an append that is dropped half-way takes it along.
     appenders: Mutex<Vec<PgConnection>>,
     head: watch::Sender<Position>,
+    /// The last position this process appended: what it has to tell others.
+    appended: watch::Sender<Position>,
     log: LogId,
     claim_key: Hmac<Sha256>,
 }
@@ -62,13 +64,17 @@ impl PostgresStore {
             .map_err(|e| StoreError::Corrupt(format!("the claim key is unusable: {e}")))?;
         let head = read::head(&mut connection).await?;
         // After a long rest the tables made ahead may have run out.
-        append::rotate_once(&mut connection).await.map_err(unavailable)?;
+        append::rotate_once(&mut connection).await.map_err(|error| match error {
+            sqlx::Error::Database(refusal) => StoreError::Refused(refusal.to_string()),
+            error => unavailable(error),
+        })?;
         drop(connection);
         Ok(Self {
             options,
             pool,
             appenders: Mutex::new(Vec::new()),
             head: watch::Sender::new(head),
+            appended: watch::Sender::new(head),
             log: LogId { id: log.log_id, generation: log.generation },
             claim_key,
         })
@@ -78,7 +84,7 @@ impl PostgresStore {
     /// the tables of idempotency keys in turn. Runs until it is dropped.
     pub async fn maintain(&self) {
         tokio::join!(
-            head::tell_others(&self.pool, self.head.subscribe()),
+            head::tell_others(&self.pool, self.appended.subscribe()),
             head::listen(&self.pool, &self.head),
             append::rotate_idempotency(&self.pool),
         );

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use event_store::{
-    Appender, Commands, ExecuteError, Executed, IdempotencyKey, IfMatch, MIGRATOR, Metadata, Request,
-    StreamId, SystemClock, UuidV7, Version,
+    Appender, ClaimValue, Commands, ExecuteError, Executed, IdempotencyKey, IfMatch, MIGRATOR, Metadata,
+    Request, StreamId, SystemClock, UuidV7, Version,
 };
 use futures::future::join_all;
 use sqlx::PgPool;
@@ -25,6 +25,7 @@ fn request(id: &str, command: Command) -> Request<Command> {
         command,
         new_stream: false,
         if_match: IfMatch::Any,
+        found_by: None,
         key: None,
         metadata: Metadata { actor: "test".into(), correlation_id: None },
     }
@@ -144,6 +145,22 @@ async fn a_version_that_is_asked_for_must_be_met(pool: PgPool) {
     let refused = one.execute(at(&[1])).await;
     assert!(matches!(refused, Err(ExecuteError::VersionMismatch { actual: 2 })), "{refused:?}");
     assert_eq!(value(&one.execute(at(&[7, 2])).await), (3, 3));
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn who_was_found_by_a_claim_must_hold_it_still(pool: PgPool) {
+    let (one, two) = (process(&pool).await, process(&pool).await);
+    let found_by = |label: &str| Request {
+        found_by: Some(ClaimValue { namespace: "label", value: label.into() }),
+        ..request("a", Command::Add(1))
+    };
+    one.execute(request("a", Command::Label("x".into()))).await.unwrap();
+    assert_eq!(value(&one.execute(found_by("x")).await), (1, 2));
+    two.execute(request("a", Command::Label("y".into()))).await.unwrap();
+    // One still knows it as x.
+    let moved = one.execute(found_by("x")).await;
+    assert!(matches!(moved, Err(ExecuteError::NotFoundByClaim)), "{moved:?}");
+    assert_eq!(value(&one.execute(found_by("y")).await), (2, 4));
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
