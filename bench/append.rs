@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use annuaire::local;
 use clap::Parser;
+use domain::ids::{Matricule, UserId};
 use domain::user::{self, Changes, NewUser, User};
+use domain::values::{AvatarUrl, Patch, Text};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, IdSource, IfMatch, Metadata, Request, StreamId, SystemClock, UuidV7};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -125,7 +127,8 @@ async fn compare(
 /// Ours, as the service wires it.
 struct Ours {
     commands: Commands<User>,
-    streams: Vec<String>,
+    streams: Arc<Vec<String>>,
+    values: Arc<Values>,
     maintenance: tokio::task::JoinHandle<()>,
 }
 
@@ -142,13 +145,14 @@ impl Ours {
         let maintenance = tokio::spawn(async move { maintained.maintain().await });
         let appender = Appender::start(store.clone(), SystemClock, UuidV7);
         let commands = Commands::new(store, appender);
+        let values = Arc::new(Values::new()?);
         let mut streams = Vec::new();
         for _ in 0..STREAMS {
             let id = UuidV7.next().to_string();
-            commands.execute(create(&id)?).await?;
+            commands.execute(values.create(&id)?).await?;
             streams.push(id);
         }
-        Ok(Self { commands, streams, maintenance })
+        Ok(Self { commands, streams: Arc::new(streams), values, maintenance })
     }
 
     /// Events a second, and how many went into one commit.
@@ -167,12 +171,12 @@ impl Ours {
             .map(|_| {
                 let (commands, acknowledged, stop) =
                     (self.commands.clone(), acknowledged.clone(), stop.clone());
-                let streams = self.streams.clone();
+                let (streams, values) = (self.streams.clone(), self.values.clone());
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         let request = match work {
-                            Work::Updates => change(&streams[fastrand::usize(..STREAMS)])?,
-                            Work::Creates => create(&UuidV7.next().to_string())?,
+                            Work::Updates => values.change(&streams[fastrand::usize(..STREAMS)])?,
+                            Work::Creates => values.create(&UuidV7.next().to_string())?,
                         };
                         commands.execute(request).await?;
                         acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -224,23 +228,39 @@ fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::
     }
 }
 
-/// A creation with two claims: id and matricule.
-fn create(id: &str) -> Result<Request<user::Command>, Failure> {
-    let created = serde_json::json!({
-        "id": id, "matricule": format!("M{}", id.replace('-', "")), "nom": "Dupont", "prenom": "Jean",
-        "ministere": "Santé", "sexe": "M", "avatar": "https://example.com/avatars/dupont.png",
-    });
-    let new: NewUser = serde_json::from_value(created)?;
-    Ok(request(id, user::Command::Create(Box::new(new)), true))
+/// What commands are made of, parsed once: making them is not what is measured.
+struct Values {
+    user: NewUser,
+    avatars: Vec<AvatarUrl>,
 }
 
-fn change(id: &str) -> Result<Request<user::Command>, Failure> {
-    let changes = serde_json::json!({
-        "nom": format!("Dupont-{:012}", fastrand::u64(..1_000_000_000_000)),
-        "avatar": format!("https://example.com/avatars/{:012}.png", fastrand::u64(..1_000_000_000_000)),
-    });
-    let changes: Changes = serde_json::from_value(changes)?;
-    Ok(request(id, user::Command::Change(Box::new(changes)), false))
+impl Values {
+    fn new() -> Result<Self, Failure> {
+        let user = serde_json::json!({
+            "id": "x", "matricule": "x", "nom": "Dupont", "prenom": "Jean", "ministere": "Santé", "sexe": "M",
+            "avatar": "https://example.com/avatars/dupont.png",
+        });
+        let avatar = |n: u32| AvatarUrl::parse(&format!("https://example.com/avatars/{n:012}.png"));
+        let avatars = (0..1_000).map(avatar).collect::<Result<_, _>>()?;
+        Ok(Self { user: serde_json::from_value(user)?, avatars })
+    }
+
+    /// A creation with two claims: id and matricule.
+    fn create(&self, id: &str) -> Result<Request<user::Command>, Failure> {
+        let new = NewUser {
+            id: UserId::parse(id)?,
+            matricule: Some(Matricule::parse(&format!("M{}", id.replace('-', "")))?),
+            ..self.user.clone()
+        };
+        Ok(request(id, user::Command::Create(Box::new(new)), true))
+    }
+
+    fn change(&self, id: &str) -> Result<Request<user::Command>, Failure> {
+        let nom = Text::parse(&format!("Dupont-{:012}", fastrand::u64(..1_000_000_000_000)))?;
+        let avatar = self.avatars[fastrand::usize(..self.avatars.len())].clone();
+        let changes = Changes { nom: Some(nom), avatar: Patch::Set(avatar), ..Changes::default() };
+        Ok(request(id, user::Command::Change(Box::new(changes)), false))
+    }
 }
 
 /// The columns of `events`; positions from a sequence, as a log without ours would have them.
