@@ -20,7 +20,7 @@ use crate::aggregate::{Aggregate, Claim};
 use crate::ids::{CustomerId, Matricule, UserId};
 use crate::values::{AvatarUrl, Email, Patch, Preferences, Sexe, Text, UserType, Username};
 
-pub use profile::{Profile, Status};
+pub use profile::{Profile, Status, full_name};
 
 /// The namespace of what names a user in a path: ids and matricules together.
 pub const LOOKUP: &str = "lookup";

@@ -62,19 +62,13 @@ impl Appender {
         Self { jobs, admission, clock: Arc::new(clock), ids: Arc::new(ids) }
     }
 
-    /// How many commands wait for their answer.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        QUEUE - self.admission.available_permits()
-    }
-
     pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
         self.admission.clone().try_acquire_owned().ok()
     }
 
     pub(crate) fn submit(&self, job: Box<dyn AnyJob>) {
         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
-            job.fail(Arc::new(StoreError::Unavailable("the appender has stopped".into())));
+            job.fail(Arc::new(StoreError::stopped()));
         }
     }
 
@@ -350,7 +344,7 @@ async fn decide_again(mut lane: Vec<Box<dyn AnyJob>>, again: mpsc::WeakUnbounded
                 job.reloaded(&state);
                 match again.upgrade() {
                     Some(again) => drop(again.send(job)),
-                    None => job.fail(Arc::new(StoreError::Unavailable("the appender has stopped".into()))),
+                    None => job.fail(Arc::new(StoreError::stopped())),
                 }
             }
         }

@@ -168,9 +168,7 @@ impl<A: Aggregate> Commands<A> {
                 }
             });
         }
-        answer.await.unwrap_or_else(|_| {
-            Err(Arc::new(StoreError::Unavailable("the appender has stopped".into())).into())
-        })
+        answer.await.unwrap_or_else(|_| Err(Arc::new(StoreError::stopped()).into()))
     }
 
     /// The state of a stream as its events up to version `up_to` leave it.

@@ -174,3 +174,10 @@ pub enum StoreError {
     #[error(transparent)]
     Codec(#[from] crate::codec::CodecError),
 }
+
+impl StoreError {
+    /// What a command is told that comes when nobody appends any more.
+    pub(crate) fn stopped() -> Self {
+        Self::Unavailable("the appender has stopped".into())
+    }
+}

@@ -1,7 +1,6 @@
 //! How far a read model has come, for those who wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use event_store::{EventStore, Position};
@@ -36,7 +35,6 @@ struct Shared {
     pool: PgPool,
     applied: watch::Sender<Position>,
     state: std::sync::Mutex<State>,
-    leading: AtomicBool,
     // One asks for all who wait.
     asking: Mutex<()>,
 }
@@ -48,7 +46,6 @@ impl Progress {
             pool,
             applied: watch::Sender::new(Position::START),
             state: std::sync::Mutex::default(),
-            leading: AtomicBool::new(false),
             asking: Mutex::new(()),
         }))
     }
@@ -66,7 +63,6 @@ impl Progress {
     }
 
     pub(crate) fn set_state(&self, state: State) {
-        self.0.leading.store(state == State::Leading, Ordering::Relaxed);
         *self.0.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
         // Who waits has to wait differently now.
         self.0.applied.send_modify(|_| {});
@@ -84,7 +80,7 @@ impl Progress {
         }
         let reached = async {
             while *applied.borrow_and_update() < position {
-                if self.0.leading.load(Ordering::Relaxed) {
+                if self.state() == State::Leading {
                     if applied.changed().await.is_err() {
                         return;
                     }
@@ -119,7 +115,7 @@ impl Progress {
         if let Ok(Some(position)) = position {
             self.0.applied.send_if_modified(|known| {
                 // Who leads knows better than an answer that was on its way.
-                let news = Position::new(position) != *known && !self.0.leading.load(Ordering::Relaxed);
+                let news = Position::new(position) != *known && self.state() != State::Leading;
                 if news {
                     *known = Position::new(position);
                 }

@@ -20,7 +20,7 @@ const COUNT_EXACTLY: i64 = 10_000;
 pub struct Users;
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields of `domain::user::Profile`")]
 pub struct UserRow {
     pub id: String,

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::user::full_name;
 use projections::users::UserRow;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -54,7 +55,7 @@ impl<'a> From<&'a UserRow> for ProfileBody<'a> {
             matricule: row.matricule.as_deref(),
             nom: &row.nom,
             prenom,
-            full_name: format!("{} {}", prenom.unwrap_or_default(), row.nom).trim().to_owned(),
+            full_name: full_name(prenom, &row.nom),
             profile_pic: row.avatar.as_deref(),
             avatar: row.avatar.as_deref(),
             email: row.email.as_deref(),

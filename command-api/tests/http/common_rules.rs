@@ -1,12 +1,10 @@
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use axum::body::to_bytes;
 use axum::http::Request;
 use serde_json::json;
 use sqlx::PgPool;
 use tower::ServiceExt;
 
+use crate::log::logged;
 use crate::{JSON, service, service_of_operations, service_without_projection};
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
@@ -130,26 +128,10 @@ async fn metrics_are_text(pool: PgPool) {
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn a_request_is_one_line_that_names_its_route_and_no_person(pool: PgPool) {
     let service = service_without_projection(&pool).await;
-    let log = Log::default();
-    let shared = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || shared.clone());
-    let guard = tracing::subscriber::set_default(subscriber.finish());
+    drop(logged());
     let body = json!({ "id": "canary-id", "matricule": "canary-m", "nom": "Canary", "email": "canary@a.cd" });
     let headers = [JSON, ("x-request-id", "r-1"), ("prefer", "respond-async")];
     service.send("POST", "/", &headers, body.to_string()).await;
@@ -157,8 +139,7 @@ async fn a_request_is_one_line_that_names_its_route_and_no_person(pool: PgPool) 
     service.send("PUT", "/canary-m", &headers, r#"{"email":"canary"}"#).await;
     service.get("/all?q=canary").await;
     service.get("/canary/canary?canary").await;
-    drop(guard);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = logged();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 5, "{log}");
     for (line, expected) in lines.iter().zip([

@@ -7,6 +7,7 @@ mod commands;
 mod common_rules;
 mod conditions;
 mod lists;
+mod log;
 mod queries;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ async fn service_of_operations(pool: &PgPool) -> Service {
 }
 
 async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Service {
+    log::start();
     let options = (*pool.connect_options()).clone();
     let store = PostgresStore::connect(options.clone()).await.unwrap();
     let store: Arc<dyn EventStore> = Arc::new(store);

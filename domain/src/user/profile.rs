@@ -95,8 +95,7 @@ impl Profile {
     /// The name people read: given name first.
     #[must_use]
     pub fn full_name(&self) -> String {
-        let prenom = self.prenom.as_ref().map_or("", Text::as_str);
-        format!("{prenom} {}", self.nom.as_str()).trim().to_owned()
+        full_name(self.prenom.as_ref().map(Text::as_str), self.nom.as_str())
     }
 
     pub(super) fn new(user: NewUser) -> Self {
@@ -160,4 +159,10 @@ impl Profile {
             self.is_company_owner = *is_company_owner;
         }
     }
+}
+
+/// The name people read, of its parts: given name first.
+#[must_use]
+pub fn full_name(prenom: Option<&str>, nom: &str) -> String {
+    format!("{} {nom}", prenom.unwrap_or_default()).trim().to_owned()
 }

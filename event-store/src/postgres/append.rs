@@ -34,13 +34,15 @@ impl PostgresStore {
         let columns = Columns::of(batch, |claim| self.claim(claim));
         let started = Instant::now();
         let mut sent: Option<Instant> = None;
+        let deadline = |sent: Option<Instant>| {
+            sent.map_or(started + CONNECT_LIMIT, |first_sent| first_sent + UNCLEAR_LIMIT)
+        };
         loop {
             let unclear = sent.is_some();
-            let deadline = sent.map_or(started + CONNECT_LIMIT, |sent| sent + UNCLEAR_LIMIT);
-            let error = match self.appender_connection(deadline).await {
+            let error = match self.appender_connection(deadline(sent)).await {
                 Ok(mut connection) => {
-                    let deadline = *sent.get_or_insert_with(Instant::now) + UNCLEAR_LIMIT;
-                    match timeout_at(deadline, columns.send(&mut connection)).await {
+                    sent.get_or_insert_with(Instant::now);
+                    match timeout_at(deadline(sent), columns.send(&mut connection)).await {
                         Ok(Ok(rows)) => {
                             self.appenders.lock().await.push(connection);
                             return self.verdicts(batch, &rows);
@@ -58,8 +60,7 @@ impl PostgresStore {
                 Some(refusal) => return Err(refusal),
                 None => {}
             }
-            let deadline = sent.map_or(started + CONNECT_LIMIT, |sent| sent + UNCLEAR_LIMIT);
-            if Instant::now() + RETRY_EVERY >= deadline {
+            if Instant::now() + RETRY_EVERY >= deadline(sent) {
                 return Err(StoreError::Unavailable(error.to_string()));
             }
             tracing::warn!(sent = sent.is_some(), "Will append again on a new connection: {error}");
