@@ -14,3 +14,4 @@ pub mod local;
 pub mod migrate;
 pub mod serve;
 pub mod telemetry;
+mod urls;

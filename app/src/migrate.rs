@@ -7,34 +7,35 @@ use sqlx::{ConnectOptions, Connection};
 use crate::config::{Config, Database};
 use crate::fatal::Fatal;
 use crate::local::Postgres;
+use crate::urls::Urls;
 
-/// Applies the migrations that the database lacks.
+/// Applies the migrations that the databases lack.
 pub async fn run(config: Config) -> Result<(), Fatal> {
-    match &config.database {
-        Database::Url(url) => {
-            let owner = config.migration_url.as_ref().unwrap_or(url);
-            apply(&owner.connect_options()).await?;
-            match &config.event_store_url {
-                Some(log) => apply(&log.connect_options()).await,
-                None => Ok(()),
-            }
-        }
-        Database::Private => {
-            let server = Postgres::start(&config.data_dir)
+    let private = match &config.database {
+        Database::Private => Some(
+            Postgres::start(&config.data_dir)
                 .await
-                .map_err(|e| Fatal::new("can't start the private PostgreSQL", e))?;
-            let applied = match server.url().parse::<PgConnectOptions>() {
-                Ok(options) => apply(&options).await,
-                Err(error) => Err(Fatal::new("the private PostgreSQL has no usable address", error)),
-            };
-            server.stop().await;
-            applied
-        }
+                .map_err(|e| Fatal::new("can't start the private PostgreSQL", e))?,
+        ),
+        Database::Url(_) => None,
+    };
+    let applied = apply_all(&Urls::of(&config, private.as_ref())).await;
+    if let Some(server) = private {
+        server.stop().await;
     }
+    applied
+}
+
+/// Brings every schema up to date.
+pub(crate) async fn apply_all(urls: &Urls) -> Result<(), Fatal> {
+    for owner in urls.owners() {
+        apply(owner).await?;
+    }
+    Ok(())
 }
 
 /// Applies what is missing, and says what that was.
-pub(crate) async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
+async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't migrate the database", e);
     let lacking = missing(options).await?;
     let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;

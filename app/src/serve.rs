@@ -22,6 +22,7 @@ use crate::banner::Banner;
 use crate::config::{AuthMode, Config, Database, Role};
 use crate::fatal::Fatal;
 use crate::local::Postgres;
+use crate::urls::Urls;
 use crate::{http, migrate, telemetry};
 
 /// Connections for queries.
@@ -67,38 +68,12 @@ async fn ended(server: Option<&Postgres>) -> String {
     }
 }
 
-/// Where the log and the read models are.
-struct Urls {
-    log: PgConnectOptions,
-    owner_of_log: PgConnectOptions,
-    read_models: PgConnectOptions,
-    owner_of_read_models: PgConnectOptions,
-}
-
-impl Urls {
-    fn of(config: &Config, private: Option<&Postgres>) -> Result<Self, Fatal> {
-        let private = private.map(|server| server.url().parse::<PgConnectOptions>()).transpose();
-        let private = private.map_err(|e| Fatal::new("the private PostgreSQL has no usable address", e))?;
-        let read_models = match (&config.database, private) {
-            (Database::Url(url), _) => url.connect_options(),
-            (Database::Private, Some(options)) => options,
-            (Database::Private, None) => PgConnectOptions::new(),
-        };
-        let other_log = config.event_store_url.as_ref().map(crate::config::PostgresUrl::connect_options);
-        let owner = config.migration_url.as_ref().map(crate::config::PostgresUrl::connect_options);
-        let log = other_log.clone().unwrap_or_else(|| read_models.clone());
-        let owner_of_read_models = owner.unwrap_or_else(|| read_models.clone());
-        let owner_of_log = other_log.unwrap_or_else(|| owner_of_read_models.clone());
-        Ok(Self { log, owner_of_log, read_models, owner_of_read_models })
-    }
-}
-
 async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationToken) -> Result<(), Fatal> {
     if config.auth_mode == AuthMode::Open {
         tracing::warn!("No authentication: whoever reaches the port acts as an administrator");
     }
     let metrics = telemetry::metrics()?;
-    let urls = Urls::of(config, private)?;
+    let urls = Urls::of(config, private);
     let sockets = config.http.host.sockets(config.http.port);
     let listeners = http::bind(&sockets).await.map_err(|e| {
         let address = sockets.first().map_or_else(String::new, ToString::to_string);
@@ -108,9 +83,9 @@ async fn serve(config: &Config, private: Option<&Postgres>, stop: &CancellationT
 
     let ready = async {
         wait_for(&urls.read_models).await?;
-        wait_for(&urls.log).await?;
+        wait_for(urls.log()).await?;
         prepare_schema(config, &urls).await?;
-        connect(&urls.log).await
+        connect(urls.log()).await
     };
     let store = tokio::select! {
         store = ready => Arc::new(store?),
@@ -286,16 +261,12 @@ fn refuses(error: &sqlx::Error) -> bool {
 }
 
 async fn prepare_schema(config: &Config, urls: &Urls) -> Result<(), Fatal> {
-    let other_log = config.event_store_url.is_some();
     if config.auto_migrate {
-        migrate::apply(&urls.owner_of_read_models).await?;
-        if other_log {
-            migrate::apply(&urls.owner_of_log).await?;
-        }
+        migrate::apply_all(urls).await?;
     }
-    let mut missing = migrate::missing(&urls.read_models).await?;
-    if other_log {
-        missing.extend(migrate::missing(&urls.log).await?);
+    let mut missing = Vec::new();
+    for schema in urls.schemas() {
+        missing.extend(migrate::missing(schema).await?);
     }
     if missing.is_empty() {
         return Ok(());

@@ -30,6 +30,9 @@ async fn data_and_url_survive_a_stop_a_crash_and_a_new_owner() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut server = Postgres::start(dir.path()).await.expect("a server");
     let url = server.url();
+    let options = server.connect_options();
+    assert_eq!(options.get_database(), Some("annuaire"));
+    PgConnection::connect_with(&options).await.expect("a connection without the URL");
     write(&url).await;
 
     server.restart().await.expect("to restart");

@@ -78,6 +78,17 @@ impl Postgres {
         format!("postgres://{NAME}@localhost:{PORT}/{NAME}?host={host}&sslmode=disable")
     }
 
+    /// How to connect there, without the way through the URL.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.folders.socket)
+            .port(PORT)
+            .username(NAME)
+            .database(NAME)
+            .ssl_mode(sqlx::postgres::PgSslMode::Disable)
+    }
+
     /// Waits until the server ends by itself, which it never should.
     pub async fn ended(&self) -> Option<ExitStatus> {
         self.process.as_ref()?.ended().await
