@@ -34,7 +34,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// What this process does, comma-separated: api, projections (default: everything; wins over ROLES)
+    /// What this process does, comma-separated: api, projections, outbox (default: everything; wins over ROLES)
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
 }

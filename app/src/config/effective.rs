@@ -11,7 +11,7 @@ use super::sources::Origin;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     /// Its variable.
-    pub setting: &'static str,
+    pub setting: String,
     /// Its value, masked if secret.
     pub value: String,
     /// Where it came from.

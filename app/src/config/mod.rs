@@ -1,19 +1,25 @@
 //! Configuration: what the environment says, checked once, then plain values.
 
 pub mod effective;
+mod kafka;
 mod postgres_url;
 mod reader;
+mod redis;
+mod secret_url;
 pub mod settings;
 mod sources;
 mod values;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use self::effective::Effective;
+pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
 pub use self::postgres_url::PostgresUrl;
 pub use self::reader::{Invalid, Problem};
+pub use self::redis::{Redis, RedisUrl};
 pub use self::sources::{Origin, Sources};
-pub use self::values::{AuthMode, Host, Http, LogFormat, Role, Roles};
+pub use self::values::{AuthMode, Host, Http, LogFormat, Role, Roles, UsersStream};
 
 use self::postgres_url::Parts;
 use self::reader::Reader;
@@ -30,6 +36,16 @@ pub struct Config {
     pub migration_url: Option<PostgresUrl>,
     /// The event log's URL; `None`: that of `database`.
     pub event_store_url: Option<PostgresUrl>,
+    /// Where the profile cache and the stream are.
+    pub redis: Redis,
+    /// The stream that says what became of profiles.
+    pub users_stream: UsersStream,
+    /// How long a profile stays in Redis after it was last written.
+    pub profile_cache_ttl: Duration,
+    /// Where messages go.
+    pub kafka: Kafka,
+    /// How topics are made and written.
+    pub topics: Topics,
     /// Whether `serve` migrates before it starts.
     pub auto_migrate: bool,
     /// What this process does.
@@ -105,6 +121,12 @@ impl Config {
         let auto_migrate =
             read.value_or(&s::AUTO_MIGRATE, if private { "true" } else { "false" }, values::boolean);
         let event_store_url = read.optional(&s::EVENT_STORE_URL, values::event_store_url);
+        let redis = redis::redis(read);
+        let stream = read.value(&s::USERS_STREAM, values::users_stream);
+        let max_len = read.value(&s::USERS_STREAM_MAXLEN, values::number(1..=1_000_000_000_000));
+        let profile_cache_ttl = read.value(&s::PROFILE_CACHE_TTL, values::profile_cache_ttl);
+        let kafka = kafka::kafka(read);
+        let topics = kafka::topics(read);
         let auth_mode = auth_mode(read, host);
         let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
         let filter = read.value(&s::RUST_LOG, values::log_filter);
@@ -113,6 +135,11 @@ impl Config {
             database: database?,
             migration_url,
             event_store_url,
+            redis: redis?,
+            users_stream: UsersStream { name: stream?, max_len: max_len? },
+            profile_cache_ttl: profile_cache_ttl?,
+            kafka: kafka?,
+            topics: topics?,
             auto_migrate: auto_migrate?,
             roles: roles?,
             auth_mode: auth_mode?,
@@ -144,7 +171,7 @@ fn database(read: &mut Reader<'_>) -> Option<Database> {
         return Some(url.map_or(Database::Private, Database::Url));
     }
     let or_default =
-        |value: Option<String>, setting: &s::Setting| value.unwrap_or_else(|| setting.default.to_owned());
+        |value: Option<String>, setting: &s::Setting<'_>| value.unwrap_or_else(|| setting.default.to_owned());
     let parts = Parts {
         host: or_default(host, &s::DB_HOST),
         port: port.or_else(|| values::server_port(s::DB_PORT.default).ok())?,

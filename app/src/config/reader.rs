@@ -1,9 +1,10 @@
 //! Reads settings one by one, keeping what is wrong so that all of it is told at once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::effective::Effective;
-use super::postgres_url;
+use super::secret_url;
 use super::settings::{Kind, Setting};
 use super::sources::{Origin, Sources};
 
@@ -61,7 +62,7 @@ impl<'a> Reader<'a> {
     /// A setting that always has a value. `None` only after a problem was noted.
     pub(super) fn value<T>(
         &mut self,
-        setting: &Setting,
+        setting: &Setting<'_>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         self.value_or(setting, setting.default, parse)
@@ -70,7 +71,7 @@ impl<'a> Reader<'a> {
     /// The same, where the default depends on other settings.
     pub(super) fn value_or<T>(
         &mut self,
-        setting: &Setting,
+        setting: &Setting<'_>,
         default: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -83,15 +84,20 @@ impl<'a> Reader<'a> {
     /// A setting that may be absent: then its default is only words.
     pub(super) fn optional<T>(
         &mut self,
-        setting: &Setting,
+        setting: &Setting<'_>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let value = self.find(setting, setting.default)?;
         self.parse(setting, &value, parse)
     }
 
+    /// The variables of a family of settings, empty ones too.
+    pub(super) fn names(&self, prefix: &str) -> BTreeSet<String> {
+        self.sources.names(prefix)
+    }
+
     /// Shows a default as what it comes to, given the other settings.
-    pub(super) fn show_default(&mut self, setting: &Setting, value: &str) {
+    pub(super) fn show_default(&mut self, setting: &Setting<'_>, value: &str) {
         for effective in &mut self.effective {
             if effective.setting == setting.name && effective.origin == Origin::Default {
                 value.clone_into(&mut effective.value);
@@ -100,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that a value can't be used, though it has the right form.
-    pub(super) fn refuse(&mut self, setting: &Setting, accepted: &str) {
+    pub(super) fn refuse(&mut self, setting: &Setting<'_>, accepted: &str) {
         let value =
             self.effective.iter().rev().find(|effective| effective.setting == setting.name).map_or_else(
                 String::new,
@@ -112,7 +118,7 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem::new(setting.name, &value, accepted));
     }
 
-    fn find(&mut self, setting: &Setting, default: &str) -> Option<String> {
+    fn find(&mut self, setting: &Setting<'_>, default: &str) -> Option<String> {
         let given = self.sources.find(setting).unwrap_or_else(|problem| {
             self.problems.push(problem);
             None
@@ -121,13 +127,13 @@ impl<'a> Reader<'a> {
             Some(given) => (mask(setting, &given.value), given.origin),
             None => (default.to_owned(), Origin::Default),
         };
-        self.effective.push(Effective { setting: setting.name, value, origin });
+        self.effective.push(Effective { setting: setting.name.to_owned(), value, origin });
         given.map(|given| given.value)
     }
 
     fn parse<T>(
         &mut self,
-        setting: &Setting,
+        setting: &Setting<'_>,
         value: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -142,10 +148,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn mask(setting: &Setting, value: &str) -> String {
+fn mask(setting: &Setting<'_>, value: &str) -> String {
     match setting.kind {
         Kind::Plain => value.to_owned(),
-        Kind::Secret => postgres_url::MASK.to_owned(),
-        Kind::Url => postgres_url::masked(value),
+        Kind::Secret => secret_url::MASK.to_owned(),
+        Kind::Url => secret_url::masked(value),
     }
 }

@@ -13,11 +13,11 @@ pub enum Kind {
     Url,
 }
 
-/// One setting.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Setting {
+/// One setting. Only one of a family, such as `KAFKA_OPT_<KEY>`, has a name that is not `'static`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting<'a> {
     /// The environment variable.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Another name for it, read when the first is not set.
     pub alias: Option<&'static str>,
     /// The default: a value where it is fixed, words where it depends on other settings.
@@ -28,7 +28,7 @@ pub struct Setting {
     pub kind: Kind,
 }
 
-impl Setting {
+impl Setting<'_> {
     /// The variable that names a file holding the value.
     #[must_use]
     pub fn file_variable(&self) -> Option<String> {
@@ -44,7 +44,7 @@ macro_rules! settings {
     ($($constant:ident = $name:literal $(or $alias:literal)?, $kind:ident, $default:literal, $meaning:literal;)*) => {
         $(
             #[doc = concat!("`", $name, "`")]
-            pub const $constant: Setting = Setting {
+            pub const $constant: Setting<'static> = Setting {
                 name: $name,
                 alias: settings!(@alias $($alias)?),
                 default: $default,
@@ -53,7 +53,7 @@ macro_rules! settings {
             };
         )*
         /// Every setting, in the order of the help.
-        pub const ALL: &[Setting] = &[$($constant),*];
+        pub const ALL: &[Setting<'static>] = &[$($constant),*];
     };
     (@alias) => { None };
     (@alias $alias:literal) => { Some($alias) };
@@ -64,7 +64,7 @@ settings! {
     HTTP_HOST = "HTTP_HOST", Plain, "localhost", "address to listen on: localhost (127.0.0.1 and ::1) or an IP address";
     TLS_CERT = "TLS_CERT", Plain, "none", "certificate for HTTPS; not in this release";
     TLS_KEY = "TLS_KEY", Plain, "none", "key for HTTPS; not in this release";
-    ROLES = "ROLES", Plain, "api,projections", "what this process does, comma-separated";
+    ROLES = "ROLES", Plain, "api,projections,outbox", "what this process does, comma-separated";
     DATABASE_URL = "DATABASE_URL", Url, "a private PostgreSQL under .data/", "postgres://… with the log and the read models; wins over DB_*";
     DB_HOST = "DB_HOST", Plain, "localhost", "PostgreSQL's host, or the folder of its socket";
     DB_PORT = "DB_PORT", Plain, "5432", "PostgreSQL's port";
@@ -74,6 +74,23 @@ settings! {
     MIGRATION_DATABASE_URL = "MIGRATION_DATABASE_URL", Url, "DATABASE_URL", "the schema owner's URL, used for migrations only";
     AUTO_MIGRATE = "AUTO_MIGRATE", Plain, "true with the private PostgreSQL, else false", "migrate at start";
     EVENT_STORE_URL = "EVENT_STORE_URL", Url, "DATABASE_URL", "postgres://… of the event log";
+    REDIS_URL = "REDIS_URL", Url, "a private Redis under .data/", "redis://… or rediss://… for the profile cache and the stream; wins over REDIS_*";
+    REDIS_HOST = "REDIS_HOST", Plain, "localhost", "Redis's host";
+    REDIS_PORT = "REDIS_PORT", Plain, "6379", "Redis's port";
+    REDIS_USERNAME = "REDIS_USERNAME", Plain, "none", "Redis's user";
+    REDIS_PASSWORD = "REDIS_PASSWORD", Secret, "none", "Redis's password";
+    USERS_STREAM = "USERS_STREAM", Plain, "events:users", "key of the Redis stream that says what became of profiles";
+    USERS_STREAM_MAXLEN = "USERS_STREAM_MAXLEN", Plain, "1000000", "entries that the stream keeps";
+    PROFILE_CACHE_TTL = "PROFILE_CACHE_TTL", Plain, "604800", "seconds that a profile stays in Redis after it was last written";
+    KAFKA_BROKERS = "KAFKA_BROKERS", Plain, "an embedded broker", "Kafka's brokers, host:port with commas";
+    KAFKA_SECURITY_PROTOCOL = "KAFKA_SECURITY_PROTOCOL", Plain, "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl";
+    KAFKA_SASL_MECHANISM = "KAFKA_SASL_MECHANISM", Plain, "none", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+    KAFKA_SASL_USERNAME = "KAFKA_SASL_USERNAME", Plain, "none", "Kafka's user";
+    KAFKA_SASL_PASSWORD = "KAFKA_SASL_PASSWORD", Secret, "none", "Kafka's password";
+    KAFKA_OPT = "KAFKA_OPT_<KEY>", Plain, "none", "a property of librdkafka, in upper case with _ for . (KAFKA_OPT_SSL_CA_LOCATION is ssl.ca.location); one that holds a secret also as KAFKA_OPT_<KEY>_FILE";
+    KAFKA_COMPRESSION = "KAFKA_COMPRESSION", Plain, "none", "none or gzip, as KafkaJS reads no other";
+    KAFKA_TOPIC_PARTITIONS = "KAFKA_TOPIC_PARTITIONS", Plain, "6", "partitions of a topic that is made";
+    KAFKA_TOPIC_REPLICATION = "KAFKA_TOPIC_REPLICATION", Plain, "the broker's default", "copies of each partition of a topic that is made";
     JWT_SECRET = "JWT_SECRET", Secret, "none", "secret that tokens are signed with, at least 32 bytes";
     AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: not in this release";
     ALLOW_OPEN = "ALLOW_OPEN", Plain, "false", "true: AUTH_MODE=open on more than the loopback address";

@@ -1,7 +1,7 @@
 //! Where values come from, the first that names a setting winning: the command line, the
 //! environment, the `.env` file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 
@@ -63,7 +63,7 @@ impl Sources {
     }
 
     /// Sets one setting above all else.
-    pub fn command_line(&mut self, setting: &Setting, value: String) {
+    pub fn command_line(&mut self, setting: &Setting<'_>, value: String) {
         let options = HashMap::from([(setting.name.to_owned(), value)]);
         self.layers.insert(0, (Origin::CommandLine, options));
     }
@@ -100,9 +100,15 @@ impl Sources {
         Ok(self.layer(Origin::DotEnv, vars))
     }
 
+    /// The variables whose names begin so, empty ones too.
+    pub(super) fn names(&self, prefix: &str) -> BTreeSet<String> {
+        let names = self.layers.iter().flat_map(|(_, vars)| vars.keys());
+        names.filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
     /// The value given for a setting. An empty one counts as not set, and hides what a lower
     /// layer says, so that the environment can switch off a line of `.env`.
-    pub(super) fn find(&self, setting: &Setting) -> Result<Option<Given>, Problem> {
+    pub(super) fn find(&self, setting: &Setting<'_>) -> Result<Option<Given>, Problem> {
         for (origin, vars) in &self.layers {
             let file_variable = setting.file_variable();
             let direct =

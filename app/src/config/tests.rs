@@ -2,6 +2,8 @@ use std::io::Write;
 
 use super::*;
 
+mod kafka;
+
 fn from(vars: &[(&str, &str)]) -> Result<Config, Invalid> {
     Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
@@ -14,6 +16,16 @@ fn refused(vars: &[(&str, &str)]) -> Vec<String> {
     from(vars).expect_err("a bad configuration").problems.into_iter().map(|problem| problem.name).collect()
 }
 
+fn sentence(vars: &[(&str, &str)]) -> String {
+    let problems = from(vars).expect_err("a bad configuration").problems;
+    let [problem] = &problems[..] else { panic!("more than one problem: {problems:?}") };
+    problem.accepted.clone()
+}
+
+fn shown(config: &Config, name: &str) -> String {
+    config.effective.iter().find(|it| it.setting == name).expect("it is shown").value.clone()
+}
+
 fn url(config: &Config) -> &str {
     match &config.database {
         Database::Url(url) => url.expose(),
@@ -21,20 +33,33 @@ fn url(config: &Config) -> &str {
     }
 }
 
+fn redis(config: &Config) -> &str {
+    match &config.redis {
+        Redis::Url(url) => url.expose(),
+        Redis::Private => "private",
+    }
+}
+
 #[test]
-fn nothing_set_means_a_private_server_on_loopback_with_every_role() {
+fn nothing_set_means_private_servers_on_loopback_with_every_role() {
     let config = ok(&[("HOME", "/somewhere")]);
     assert_eq!(config.http, Http { host: Host::Localhost, port: 8001 });
     assert!(matches!(config.database, Database::Private));
     assert!(config.auto_migrate);
-    assert_eq!(config.roles.to_string(), "api,projections");
+    assert_eq!(redis(&config), "private");
+    assert_eq!(config.users_stream, UsersStream { name: "events:users".into(), max_len: 1_000_000 });
+    assert_eq!(config.profile_cache_ttl, Duration::from_hours(7 * 24));
+    assert_eq!(config.kafka, Kafka::Embedded);
+    assert_eq!(config.topics, Topics { partitions: 6, replication: None, compression: Compression::None });
+    assert_eq!(config.roles.to_string(), "api,projections,outbox");
     assert_eq!(config.auth_mode, AuthMode::Open);
     assert!(config.effective.iter().all(|it| it.origin == Origin::Default));
 }
 
 #[test]
 fn every_setting_is_shown_once() {
-    let mut shown: Vec<_> = ok(&[]).effective.iter().map(|it| it.setting).collect();
+    let config = ok(&[]);
+    let mut shown: Vec<_> = config.effective.iter().map(|it| it.setting.as_str()).collect();
     let mut all: Vec<_> = settings::ALL.iter().map(|it| it.name).collect();
     shown.sort_unstable();
     all.sort_unstable();
@@ -66,10 +91,22 @@ fn all_bad_values_are_told_at_once() {
         ("AUTH_USER_SERVICE_PORT", "70000"),
         ("HTTP_HOST", "example.org"),
         ("TLS_CERT", "cert.pem"),
-        ("ROLES", "api,outbox"),
+        ("ROLES", "api,inbound"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
         ("AUTO_MIGRATE", "yes"),
         ("EVENT_STORE_URL", "esdb://h:2113"),
+        ("REDIS_URL", "http://h"),
+        ("REDIS_PORT", "0"),
+        ("USERS_STREAM", "events users"),
+        ("USERS_STREAM_MAXLEN", "0"),
+        ("PROFILE_CACHE_TTL", "1w"),
+        ("KAFKA_BROKERS", "kafka://h"),
+        ("KAFKA_SECURITY_PROTOCOL", "tls"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("KAFKA_OPT_ACKS", "1"),
+        ("KAFKA_COMPRESSION", "zstd"),
+        ("KAFKA_TOPIC_PARTITIONS", "0"),
+        ("KAFKA_TOPIC_REPLICATION", "17"),
         ("JWT_SECRET", "short"),
         ("ALLOW_OPEN", "1"),
         ("AUTH_MODE", "none"),
@@ -81,8 +118,15 @@ fn all_bad_values_are_told_at_once() {
 
 #[test]
 fn an_error_shows_no_secret() {
-    let vars =
-        [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "mysql://u:hunter2@h/d"), ("DB_PASSWORD", "hunter2")];
+    let vars = [
+        ("JWT_SECRET", "hunter2"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+        ("DB_PASSWORD", "hunter2"),
+        ("REDIS_URL", "http://u:hunter2@h"),
+        ("KAFKA_SASL_PASSWORD", "hunter2"),
+        ("KAFKA_OPT_SASL_PASSWORD", "hunter2"),
+        ("KAFKA_OPT_ssl_key_pem", "hunter2"),
+    ];
     let error = from(&vars).expect_err("a bad configuration");
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
@@ -95,8 +139,18 @@ fn printing_the_configuration_shows_no_secret() {
         ("MIGRATION_DATABASE_URL", "postgres://o:hunter2@h/d"),
         ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
         ("AUTH_MODE", "open"),
+        ("REDIS_URL", "redis://:hunter2@h"),
+        ("REDIS_PASSWORD", "hunter2"),
+        ("KAFKA_BROKERS", "h"),
+        ("KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
+        ("KAFKA_SASL_MECHANISM", "PLAIN"),
+        ("KAFKA_SASL_USERNAME", "u"),
+        ("KAFKA_SASL_PASSWORD", "hunter2"),
+        ("KAFKA_OPT_SSL_KEY_PASSWORD", "hunter2"),
+        ("KAFKA_OPT_SSL_CERTIFICATE_PEM", "hunter2"),
+        ("KAFKA_OPT_SASL_OAUTHBEARER_CLIENT_SECRET", "hunter2"),
     ]);
-    for text in [effective::text(&config), effective::json(&config), format!("{:?}", config.migration_url)] {
+    for text in [effective::text(&config), effective::json(&config), format!("{config:?}")] {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
@@ -163,4 +217,70 @@ fn a_broken_line_of_the_file_is_named_without_its_content() {
     let error = Sources::default().dot_env(file.path()).expect_err("a bad line");
     assert!(error.to_string().contains("the line after ROLES"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn the_sinks_for_others_are_a_role_and_what_comes_in_is_not_yet() {
+    let roles = ok(&[("ROLES", "outbox, api")]).roles;
+    assert_eq!(roles.to_string(), "api,outbox");
+    assert!(roles.contains(Role::Outbox));
+    assert_eq!(
+        sentence(&[("ROLES", "inbound")]),
+        "api, projections, outbox, or several of them with commas; inbound comes in a later release"
+    );
+}
+
+#[test]
+fn redis_comes_from_a_url_or_from_parts_and_the_url_wins() {
+    let parts = [("REDIS_HOST", "localhost"), ("REDIS_PORT", "6379")];
+    assert_eq!(redis(&ok(&parts)), "redis://localhost:6379");
+    assert_eq!(redis(&ok(&[("REDIS_HOST", "::1")])), "redis://[::1]:6379");
+    let config = ok(&[("REDIS_USERNAME", "u"), ("REDIS_PASSWORD", "p@")]);
+    assert_eq!(redis(&config), "redis://u:p%40@localhost:6379");
+    assert_eq!(shown(&config, "REDIS_URL"), "redis://u:***@localhost:6379");
+
+    let config = ok(&[("REDIS_URL", "rediss://h/1"), ("REDIS_HOST", "elsewhere")]);
+    assert_eq!(redis(&config), "rediss://h/1");
+    assert_eq!(shown(&config, "REDIS_PORT"), "none");
+}
+
+#[test]
+fn parts_of_redis_that_make_no_url_are_named() {
+    assert_eq!(sentence(&[("REDIS_HOST", "/run/redis")]), "a host name or an IP address");
+    assert_eq!(sentence(&[("REDIS_USERNAME", "u")]), "none without REDIS_PASSWORD");
+    assert_eq!(
+        sentence(&[("REDIS_URL", "redis://h/users")]),
+        "redis://user:password@host:port/db or rediss://…, special characters percent-encoded, db a number"
+    );
+}
+
+#[test]
+fn the_stream_has_a_key_of_its_own() {
+    let long = "é".repeat(512);
+    assert_eq!(ok(&[("USERS_STREAM", &long)]).users_stream.name, long);
+    for bad in ["a b", "a\u{7}", "{users}", "a}", &"x".repeat(513)] {
+        let accepted = "1 to 512 visible characters without spaces, { or }";
+        assert_eq!(sentence(&[("USERS_STREAM", bad)]), accepted, "{bad}");
+    }
+    for bad in ["annuaire:users", "user:profile:"] {
+        let accepted = "a key that doesn't begin with annuaire: or user:profile:, which hold other things";
+        assert_eq!(sentence(&[("USERS_STREAM", bad)]), accepted);
+    }
+}
+
+#[test]
+fn numbers_have_bounds() {
+    for (name, least, most, beyond, accepted) in [
+        ("USERS_STREAM_MAXLEN", "1", "1000000000000", "1000000000001", "a whole number, 1 to 1000000000000"),
+        ("PROFILE_CACHE_TTL", "1", "315360000", "315360001", "seconds, 1 to 315360000 (ten years)"),
+        ("KAFKA_TOPIC_PARTITIONS", "1", "1000", "1001", "a whole number, 1 to 1000"),
+        ("KAFKA_TOPIC_REPLICATION", "1", "16", "17", "a whole number, 1 to 16"),
+    ] {
+        for good in [least, most] {
+            assert!(from(&[(name, good)]).is_ok(), "{name}={good}");
+        }
+        for bad in ["0", "-1", "1.5", "many", beyond] {
+            assert_eq!(sentence(&[(name, bad)]), accepted, "{name}={bad}");
+        }
+    }
 }

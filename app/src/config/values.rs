@@ -1,8 +1,11 @@
 //! The accepted form of each value. An error is the sentence that says it.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -53,7 +56,11 @@ pub enum Role {
     Api,
     /// Keeps the read models up to date.
     Projections,
+    /// Tells others, over Redis and Kafka, what happened.
+    Outbox,
 }
+
+const ROLES: &str = "api, projections, outbox, or several of them with commas";
 
 /// What this process does; never nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,16 +77,15 @@ impl Roles {
         let roles = text.split(',').map(|name| match name.trim() {
             "api" => Ok(Role::Api),
             "projections" => Ok(Role::Projections),
-            name @ ("outbox" | "inbound") => {
-                Err(format!("api, projections, or both with a comma; {name} comes in a later release"))
-            }
-            _ => Err("api, projections, or both with a comma".to_owned()),
+            "outbox" => Ok(Role::Outbox),
+            "inbound" => Err(format!("{ROLES}; inbound comes in a later release")),
+            _ => Err(ROLES.to_owned()),
         });
         roles.collect::<Result<_, _>>().map(Self)
     }
 }
 
-impl fmt::Display for Roles {
+impl Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self
             .0
@@ -87,6 +93,7 @@ impl fmt::Display for Roles {
             .map(|role| match role {
                 Role::Api => "api",
                 Role::Projections => "projections",
+                Role::Outbox => "outbox",
             })
             .collect();
         f.write_str(&names.join(","))
@@ -128,6 +135,46 @@ impl LogFormat {
             "json" => Ok(Self::Json),
             _ => Err("text or json".to_owned()),
         }
+    }
+}
+
+/// The stream that says what became of profiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsersStream {
+    /// Its key.
+    pub name: String,
+    /// How many entries it keeps.
+    pub max_len: u64,
+}
+
+pub(super) fn users_stream(text: &str) -> Result<String, String> {
+    // Braces would put the stream and our own keys beside it in other slots of a cluster.
+    let is_usable = |it: char| !it.is_whitespace() && !it.is_control() && !matches!(it, '{' | '}');
+    if text.chars().count() > 512 || !text.chars().all(is_usable) {
+        return Err("1 to 512 visible characters without spaces, { or }".to_owned());
+    }
+    if text.starts_with("annuaire:") || text.starts_with("user:profile:") {
+        return Err(
+            "a key that doesn't begin with annuaire: or user:profile:, which hold other things".to_owned()
+        );
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn profile_cache_ttl(text: &str) -> Result<Duration, String> {
+    const TEN_YEARS: u64 = 10 * 365 * 86_400;
+    number(1..=TEN_YEARS)(text)
+        .map(Duration::from_secs)
+        .map_err(|_| format!("seconds, 1 to {TEN_YEARS} (ten years)"))
+}
+
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("a whole number, {} to {}", range.start(), range.end()))
     }
 }
 
