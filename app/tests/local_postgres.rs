@@ -55,7 +55,7 @@ async fn a_folder_has_one_owner_at_a_time() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Postgres::start(dir.path()).await.expect("a server");
     let second = Postgres::start(dir.path()).await;
-    assert!(matches!(second, Err(LocalError::InUse(_))), "{second:?}");
+    assert!(matches!(second, Err(LocalError::InUse { .. })), "{second:?}");
 
     drop(server);
     let third = Postgres::start(dir.path()).await.expect("a server after the first is gone");

@@ -1,4 +1,5 @@
-//! Whom a private server runs as. `PostgreSQL` refuses root, so for root it is someone else.
+//! Whom a private server runs as. `PostgreSQL` refuses root, so for root it is someone else; what
+//! listens on a port is better not root either.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -54,14 +55,15 @@ impl Account {
         }
     }
 
-    /// A command that runs as this account, inside `folder`, and is sent SIGINT if we are killed.
+    /// A command that runs as this account, inside `folder`, and is sent a signal, such as INT, if we are
+    /// killed.
     ///
     /// The signal comes when the *thread* that started the command ends, so that thread must wait
     /// for it: see `process`.
-    pub(super) fn command(self, program: &Path, folder: &Path) -> Command {
+    pub(super) fn command(self, program: &Path, folder: &Path, orphaned: &str) -> Command {
         let mut command = if *SETPRIV {
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "INT"]);
+            command.args(["--pdeathsig", orphaned]);
             if let Self::Other { uid, gid } = self {
                 command.args([format!("--reuid={uid}"), format!("--regid={gid}")]).arg("--init-groups");
                 if !self.reaches(folder) {

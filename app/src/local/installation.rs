@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::LocalError;
+use super::postgres::POSTGRES;
 
 /// One installed version.
 #[derive(Debug, Clone)]
@@ -31,7 +32,9 @@ impl Installation {
                 .map(|(_, folder)| folder)
                 .ok_or_else(|| "no initdb and postgres in PATH or the usual folders".to_owned()),
         };
-        found.map(|folder| Self { folder }).map_err(|looked_for| LocalError::NotInstalled { looked_for })
+        found
+            .map(|folder| Self { folder })
+            .map_err(|looked_for| LocalError::NotInstalled { kind: POSTGRES, looked_for })
     }
 
     pub(super) fn program(&self, name: &str) -> PathBuf {

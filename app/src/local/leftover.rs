@@ -1,5 +1,5 @@
-//! A server that a killed program left behind. Only the holder of the folder's lock may call this:
-//! for anyone else the server may be in good hands.
+//! A `PostgreSQL` that a killed program left behind. Only the holder of the folder's lock may call
+//! this: for anyone else the server may be in good hands.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process, test_kill_process};
 
+use super::postgres::POSTGRES;
 use super::process::pid;
 use super::{Doing, LocalError};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Stops what still runs on this data folder and waits for its end.
 pub(super) async fn stop(data: &Path, cluster: &str) -> Result<(), LocalError> {
@@ -27,7 +28,7 @@ pub(super) async fn stop(data: &Path, cluster: &str) -> Result<(), LocalError> {
             return forget_stranger(&file, postmaster);
         }
         if begin.elapsed() > PATIENCE {
-            return Err(LocalError::LeftOver(data.to_path_buf()));
+            return Err(LocalError::LeftOver { kind: POSTGRES, dir: data.to_path_buf() });
         }
         if !told {
             tracing::warn!("Waiting for a PostgreSQL left over in {} to stop", data.display());

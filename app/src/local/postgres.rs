@@ -1,9 +1,9 @@
 //! A private `PostgreSQL`, reachable through a socket in a folder that only its owner can open.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -14,10 +14,19 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::account::Account;
+use super::folder::{lock, log_file, make_private, open, redirect};
 use super::installation::Installation;
 use super::process::Process;
-use super::{Doing, LocalError, leftover};
+use super::{Doing, Kind, LocalError, leftover};
 
+pub(super) const POSTGRES: Kind = Kind {
+    name: "PostgreSQL",
+    program: "postgres",
+    file: "postgres",
+    variable: "DATABASE_URL",
+    install: "Debian, Ubuntu: apt-get install postgresql. Fedora, RHEL: dnf install postgresql-server. \
+              macOS: brew install postgresql. Alpine: apk add postgresql",
+};
 const NAME: &str = "annuaire";
 const PORT: u16 = 5432;
 /// Recovery after a crash may take a while; a server that ended is noticed at once.
@@ -59,9 +68,8 @@ impl Postgres {
 
     /// The same, with a choice.
     pub async fn start_with(dir: &Path, options: Options) -> Result<Self, LocalError> {
-        std::fs::create_dir_all(dir).doing(|| format!("can't make {}", dir.display()))?;
-        let dir = dir.canonicalize().doing(|| format!("can't open {}", dir.display()))?;
-        let lock = lock(&dir)?;
+        let dir = open(dir)?;
+        let lock = lock(&dir, "lock", POSTGRES)?;
         let account = Account::for_servers()?;
         let folders = Folders::under(&dir);
         let installation = Installation::find(&folders.data)?;
@@ -146,10 +154,10 @@ impl Postgres {
                 std::fs::remove_dir_all(&new).doing(|| format!("can't remove {}", new.display()))?;
             }
             make_private(&new, self.account)?;
-            let mut initdb = self.account.command(&self.installation.program("initdb"), &new);
+            let mut initdb = self.account.command(&self.installation.program("initdb"), &new, "INT");
             initdb.arg("--pgdata").arg(&new).args(["--encoding=UTF8", "--data-checksums", "--auth=trust"]);
             initdb.arg(format!("--locale={locale}")).arg(format!("--username={NAME}"));
-            let output = self.folders.log_file("initdb.log", false)?;
+            let output = log_file(&self.folders.dir.join("initdb.log"), false)?;
             redirect(&mut initdb, &output)?;
             let status = Process::start("initdb", initdb).await?.ended().await;
             let text = std::fs::read_to_string(self.folders.dir.join("initdb.log")).unwrap_or_default();
@@ -158,7 +166,7 @@ impl Postgres {
                     .doing(|| format!("can't rename {}", new.display()));
             }
             if locale == "C" || !text.contains("invalid locale") {
-                return Err(failed("initdb", status, &text));
+                return Err(LocalError::ended("initdb", status, &text));
             }
         }
         Ok(())
@@ -166,7 +174,7 @@ impl Postgres {
 
     fn server(&self) -> Result<Command, LocalError> {
         let Folders { data, socket, cluster, .. } = &self.folders;
-        let mut server = self.account.command(&self.installation.program("postgres"), data);
+        let mut server = self.account.command(&self.installation.program("postgres"), data, "INT");
         server.arg("-D").arg(data);
         // The value is a list, in which a comma or a space would part two folders.
         let folder = socket.to_string_lossy().replace('"', "\"\"");
@@ -186,7 +194,7 @@ impl Postgres {
         ] {
             server.args(["-c", &setting]);
         }
-        let log = self.folders.log_file("postgres.log", true)?;
+        let log = log_file(&self.folders.dir.join("postgres.log"), true)?;
         redirect(&mut server, &log)?;
         Ok(server)
     }
@@ -209,14 +217,14 @@ impl Postgres {
                 && process.status().is_some()
             {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
-                return Err(failed("postgres", process.status(), &text));
+                return Err(LocalError::ended("postgres", process.status(), &text));
             }
             if let Ok(connection) = self.maintenance().connect().await {
                 return Ok(connection.close().await?);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(LocalError::Silent { seconds: START.as_secs(), log })
+        Err(LocalError::Silent { kind: POSTGRES, seconds: START.as_secs(), log })
     }
 
     async fn make_database(&self) -> Result<(), LocalError> {
@@ -278,44 +286,4 @@ impl Folders {
     fn remove_socket(&self) {
         let _ = std::fs::remove_dir(&self.socket);
     }
-
-    fn log_file(&self, name: &str, append: bool) -> Result<File, LocalError> {
-        let path = self.dir.join(name);
-        let mut options = OpenOptions::new();
-        options.create(true).write(true).append(append).truncate(!append);
-        options.open(&path).doing(|| format!("can't write {}", path.display()))
-    }
-}
-
-fn lock(dir: &Path) -> Result<File, LocalError> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .doing(|| format!("can't write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LocalError::InUse(dir.to_path_buf())),
-        Err(TryLockError::Error(error)) => Err(error).doing(|| format!("can't lock {}", path.display())),
-    }
-}
-
-fn make_private(folder: &Path, account: Account) -> Result<(), LocalError> {
-    DirBuilder::new().mode(0o700).create(folder).doing(|| format!("can't make {}", folder.display()))?;
-    account.own(folder)
-}
-
-fn redirect(command: &mut Command, log: &File) -> Result<(), LocalError> {
-    let copy = || log.try_clone().doing(|| "can't write a log".to_owned());
-    command.stdout(copy()?).stderr(copy()?);
-    Ok(())
-}
-
-fn failed(program: &'static str, status: Option<ExitStatus>, text: &str) -> LocalError {
-    let lines: Vec<&str> = text.lines().collect();
-    let output = lines[lines.len().saturating_sub(5)..].join(" | ");
-    let status = status.map_or_else(|| "unknown end".to_owned(), |it| it.to_string());
-    LocalError::Program { program, status, output }
 }

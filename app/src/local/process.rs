@@ -23,18 +23,27 @@ impl Process {
     pub(super) async fn start(name: &'static str, mut command: Command) -> Result<Self, LocalError> {
         let (started, start) = tokio::sync::oneshot::channel();
         let (ended, status) = watch::channel(None);
-        let keep = move || match command.spawn() {
-            Err(error) => drop(started.send(Err(error))),
-            Ok(mut child) => {
-                let _ = started.send(Ok(child.id()));
-                // `wait` fails only for a child that isn't ours.
-                ended.send_replace(child.wait().ok());
+        let keep = move || {
+            let spawned = command.spawn();
+            // With it go our copies of what the child writes to.
+            drop(command);
+            match spawned {
+                Err(error) => drop(started.send(Err(error))),
+                Ok(mut child) => {
+                    let _ = started.send(Ok(child.id()));
+                    // `wait` fails only for a child that isn't ours.
+                    ended.send_replace(child.wait().ok());
+                }
             }
         };
         let doing = || format!("can't start {name}");
         thread::Builder::new().name(name.to_owned()).spawn(keep).doing(doing)?;
         let id = start.await.map_err(io::Error::other).and_then(|it| it).and_then(pid).doing(doing)?;
         Ok(Self { id, status })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub(super) fn status(&self) -> Option<ExitStatus> {
@@ -57,7 +66,12 @@ impl Process {
 
     /// Sends SIGINT, and SIGKILL where that has no effect in time.
     pub(super) async fn stop(&self, patience: Duration) {
-        self.signal(Signal::INT);
+        self.stop_by(Signal::INT, patience).await;
+    }
+
+    /// The same with another signal.
+    pub(super) async fn stop_by(&self, signal: Signal, patience: Duration) {
+        self.signal(signal);
         if tokio::time::timeout(patience, self.ended()).await.is_err() {
             self.signal(Signal::KILL);
             self.ended().await;
