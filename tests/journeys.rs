@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/kafka.rs"]
+mod kafka;
 #[path = "journeys/kill.rs"]
 mod kill;
 #[path = "journeys/outage.rs"]
