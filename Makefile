@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc deny sqlx sqlx-fresh campaign bench install services
+.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh campaign bench install install-tests services
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := $(TARGET)/debug/with-services
@@ -17,11 +17,15 @@ endif
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
-run: install ## build and start the service with a database of its own (ARGS: for `annuaire serve`)
+run: install ## build and start the service with servers of its own (ARGS: for `annuaire serve`)
 	cargo build -p annuaire
 	exec $(TARGET)/debug/annuaire serve $(ARGS)
 
-test: install services ## run every test against real servers (ARGS: for `cargo test`)
+run-kafka: install-tests ## the same with a Kafka on port 9092, too; it needs Java
+	cargo build -p annuaire -p journeys --bin annuaire --bin with-services
+	exec $(SERVICES) --only kafka --kafka-port 9092 --dir .data $(TARGET)/debug/annuaire serve $(ARGS)
+
+test: install-tests services ## run every test against real servers (ARGS: for `cargo test`)
 	$(SERVICES) cargo test $(ARGS)
 
 check: install fmt lint doc deny sqlx-fresh ## everything but the tests: form, lints, docs, licences, generated files
@@ -48,17 +52,20 @@ sqlx: install ## write .sqlx/ again, after a query or a migration changed
 sqlx-fresh: install ## fail if .sqlx/ is not what `make sqlx` would write
 	.ci/queries compare
 
-campaign: install services ## run a long randomised test: NAME=kill N=50
+campaign: install-tests services ## run a long randomised test: NAME=kill N=50
 	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored campaign_$(NAME)
 campaign: NAME ?= kill
 campaign: N ?= 50
 
 bench: install services ## measure: NAME=append
-	$(SERVICES) cargo run --release -p bench --bin $(NAME) -- $(ARGS)
+	$(SERVICES) --only postgres,redis cargo run --release -p bench --bin $(NAME) -- $(ARGS)
 bench: NAME ?= append
 
 install:
 	@.ci/install
+
+install-tests:
+	@.ci/install tests
 
 # The tests' own build, since their dependencies have more features than a plain build has.
 services:
