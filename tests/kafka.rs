@@ -45,8 +45,8 @@ impl Kafka {
     /// any free port.
     pub async fn start(dir: &Path, port: u16) -> Result<Self, LocalError> {
         if !Path::new(JARS).exists() {
-            let doing = "Kafka is not in .tools: run `make test`, or `.ci/kafka`".to_owned();
-            return Err(LocalError::Io { doing, source: io::ErrorKind::NotFound.into() });
+            let source = io::Error::other("it is not in .tools; run `make test`, or `.ci/kafka`");
+            return Err(LocalError::Io { doing: "can't start Kafka".to_owned(), source });
         }
         let mut kafka = Self { daemon: Daemon::claim(KAFKA, dir).await?, port };
         for _ in 0..TRIES {
@@ -54,8 +54,13 @@ impl Kafka {
                 kafka.port = any_port()?;
             }
             match kafka.resume().await {
-                // Someone was faster.
-                Err(LocalError::Program { .. }) if port == 0 && !is_free(kafka.port) => {}
+                // Someone was faster, or has it for good; the log says so in fifty lines of Java.
+                Err(LocalError::Program { .. }) if !is_free(kafka.port) => {
+                    if port != 0 {
+                        let doing = format!("Kafka can't listen on {}", kafka.bootstrap());
+                        return Err(LocalError::Io { doing, source: io::ErrorKind::AddrInUse.into() });
+                    }
+                }
                 other => return other.map(|()| kafka),
             }
         }

@@ -63,12 +63,16 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // Caught from here on, so that no signal ends us before the servers have ended.
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut requests = signal(SignalKind::terminate())?;
-    // Started by root, the servers run as another user, who must be able to pass.
-    let temporary =
-        tempfile::Builder::new().prefix("annuaire-").permissions(Permissions::from_mode(0o711)).tempdir()?;
-    let dir = arguments.dir.as_deref().unwrap_or(temporary.path());
+    let (dir, _temporary) = if let Some(dir) = &arguments.dir {
+        (dir.clone(), None)
+    } else {
+        // Started by root, the servers run as another user, who must be able to pass.
+        let passable = Permissions::from_mode(0o711);
+        let folder = tempfile::Builder::new().prefix("annuaire-").permissions(passable).tempdir()?;
+        (folder.path().to_owned(), Some(folder))
+    };
     let services = tokio::select! {
-        services = Services::start(&arguments, dir) => services?,
+        services = Services::start(&arguments, &dir) => services?,
         _ = interrupts.recv() => return Ok(ExitCode::from(130)),
         _ = requests.recv() => return Ok(ExitCode::from(143)),
     };
