@@ -2,33 +2,53 @@
 
 use std::fmt;
 
-use crate::config::{AuthMode, Config, Database, Role};
-use crate::local::Postgres;
+use crate::config::{AuthMode, Config, Database, Kafka, Redis, Role};
+use crate::servers::Servers;
 
 /// What was started and what to try.
 pub(crate) struct Banner<'a> {
     pub(crate) config: &'a Config,
     pub(crate) port: u16,
-    pub(crate) private: Option<&'a Postgres>,
+    pub(crate) servers: &'a Servers,
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, port, private } = self;
+        let Self { config, port, servers } = self;
         let base = format!("http://{}:{port}", self.host());
         writeln!(f, "\nannuaire {} is up\n", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "  HTTP        {base}   (health: /health, figures: /metrics)")?;
-        match (private, &config.database) {
+        let data = config.data_dir.display();
+        match (&servers.postgres, &config.database) {
             (Some(server), _) => {
-                writeln!(
-                    f,
-                    "  PostgreSQL  a private one in {}, ends with this program",
-                    config.data_dir.display()
-                )?;
+                writeln!(f, "  PostgreSQL  a private one in {data}, ends with this program")?;
                 writeln!(f, "              psql '{}'", server.url())?;
             }
             (None, Database::Url(url)) => writeln!(f, "  PostgreSQL  {}", url.masked())?,
             (None, Database::Private) => {}
+        }
+        match (&servers.redis, &config.redis) {
+            (Some(server), _) => {
+                writeln!(
+                    f,
+                    "  Redis       {}   (a private one in {data}, ends with this program)",
+                    server.url()
+                )?;
+            }
+            (None, Redis::Url(url)) => writeln!(f, "  Redis       {}", url.masked())?,
+            (None, Redis::Private) => {}
+        }
+        match (&servers.broker, &config.kafka) {
+            (Some(broker), _) => {
+                writeln!(
+                    f,
+                    "  Kafka       {}   (in this program's memory: a window on the last messages,",
+                    broker.bootstrap()
+                )?;
+                writeln!(f, "              empty at each start; `make run-kafka` has a real one)")?;
+            }
+            (None, Kafka::Cluster(cluster)) => writeln!(f, "  Kafka       {}", cluster.brokers)?,
+            (None, Kafka::Embedded) => {}
         }
         writeln!(f, "  Roles       {}", config.roles)?;
         if config.auth_mode == AuthMode::Open {
@@ -46,15 +66,47 @@ Try it, in another terminal (each answer names the user's id):
   curl -iw '\n' {base}/TEST123
   curl -iw '\n' -X DELETE {base}/TEST123"#
             )?;
-            if let Some(server) = private {
+            if let Some(server) = &servers.postgres {
                 writeln!(f, "  psql '{}' -c 'SELECT * FROM events_readable'", server.url())?;
             }
+            self.sinks(f)?;
         }
         write!(f, "\nCtrl-C stops it.")
     }
 }
 
 impl Banner<'_> {
+    /// How to look at what is written for others.
+    fn sinks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, servers, .. } = self;
+        let redis = match (&servers.redis, &config.redis) {
+            (Some(server), _) => Some(server.url()),
+            // With a password it is better not on the screen.
+            (None, Redis::Url(url)) if url.masked() == url.expose() => Some(url.masked()),
+            (None, Redis::Url(_)) => Some("\"$REDIS_URL\"".to_owned()),
+            (None, Redis::Private) => None,
+        };
+        if let Some(url) = redis.filter(|_| config.roles.contains(Role::Outbox)) {
+            // Everyone has the port that redis-cli takes by itself.
+            let cli = if url == "redis://127.0.0.1:6379" {
+                "redis-cli".to_owned()
+            } else {
+                format!("redis-cli -u {url}")
+            };
+            writeln!(f, "  {cli} XREAD COUNT 10 STREAMS {} 0", config.users_stream.name)?;
+            writeln!(f, "  {cli} HGETALL user:profile:TEST123")?;
+        }
+        let brokers = match (&servers.broker, &config.kafka) {
+            (Some(broker), _) => Some(broker.bootstrap()),
+            (None, Kafka::Cluster(cluster)) => Some(cluster.brokers.as_str()),
+            (None, Kafka::Embedded) => None,
+        };
+        if let Some(brokers) = brokers.filter(|_| config.roles.contains(Role::Outbox)) {
+            writeln!(f, "  kcat -C -b {brokers} -t user.events -o beginning -e")?;
+        }
+        Ok(())
+    }
+
     fn host(&self) -> String {
         match self.config.http.host.sockets(self.port).first() {
             Some(socket) if self.config.http.host.is_loopback() && socket.is_ipv4() => "localhost".to_owned(),

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::fatal::Fatal;
-use crate::{migrate, serve, telemetry};
+use crate::{migrate, serve, telemetry, topics};
 
 /// An event-sourced directory of users.
 #[derive(Debug, Parser)]
@@ -19,13 +19,33 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve HTTP and keep the read models up to date
+    /// Serve HTTP, keep the read models up to date, tell others what happened
     #[command(after_help = settings::help())]
     Serve(Serve),
     /// Bring the database's schema up to date, then end
     Migrate,
+    /// The Kafka topics of this log
+    #[command(subcommand)]
+    Topics(Topics),
     /// Print the effective settings and where each comes from, secrets masked
     Config {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Topics {
+    /// Make the topics that this log needs and does not know yet
+    ///
+    /// A topic that was deleted, or deleted and made again, stops what sends to it, and this command
+    /// refuses it. With --accept-loss it is made, and taken as it is: what sends to it goes on with
+    /// what comes next, and what the topic had lost is not sent again.
+    Apply {
+        /// Take the topics as they are now, without what they lost
+        #[arg(long)]
+        accept_loss: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -51,7 +71,10 @@ impl Cli {
                 serve::run(start(&sources)?).await
             }
             Command::Migrate => migrate::run(start(&Sources::from_process()?)?).await,
-            Command::Config { json } => print_config(json),
+            Command::Topics(Topics::Apply { accept_loss, json }) => {
+                topics::apply(start(&Sources::from_process()?)?, accept_loss, json).await
+            }
+            Command::Config { json } => print(&config_text(json)?),
         }
     }
 }
@@ -62,14 +85,16 @@ fn start(sources: &Sources) -> Result<Config, Fatal> {
     Ok(config)
 }
 
-fn print_config(json: bool) -> Result<(), Fatal> {
+fn config_text(json: bool) -> Result<String, Fatal> {
     let config = Config::from_sources(&Sources::from_process()?)?;
-    let text = if json { effective::json(&config) } else { effective::text(&config) };
+    Ok(if json { effective::json(&config) } else { effective::text(&config) })
+}
+
+/// Prints what a command found.
+pub(crate) fn print(text: &str) -> Result<(), Fatal> {
     // `annuaire config | head` closes the pipe early; that is no failure of ours.
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Fatal::new("can't print the settings", error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Fatal::new("can't print", error)),
         _ => Ok(()),
     }
 }

@@ -46,6 +46,11 @@ pub trait Probe: Send + Sync + 'static {
 
     /// How it does now.
     async fn check(&self) -> Condition;
+
+    /// Why it does not do as it should: the name that `docs/operations.md` explains.
+    fn reason(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The database: without it nothing can be served.
@@ -114,13 +119,21 @@ struct Part {
     name: &'static str,
     essential: bool,
     condition: Condition,
+    reason: Option<&'static str>,
     latency: Duration,
 }
 
 async fn inspect(probe: &dyn Probe) -> Part {
     let started = Instant::now();
     let condition = tokio::time::timeout(PATIENCE, probe.check()).await.unwrap_or(Condition::Down);
-    Part { name: probe.name(), essential: probe.is_essential(), condition, latency: started.elapsed() }
+    let reason = if condition == Condition::Ok { None } else { probe.reason() };
+    Part {
+        name: probe.name(),
+        essential: probe.is_essential(),
+        condition,
+        reason,
+        latency: started.elapsed(),
+    }
 }
 
 struct Report {
@@ -142,7 +155,11 @@ impl Report {
         let part = |part: &Part| {
             // Whole microseconds: more digits would be noise.
             let latency = (part.latency.as_secs_f64() * 1e6).round() / 1e3;
-            (part.name.to_owned(), json!({ "state": part.condition, "latencyMs": latency }))
+            let mut body = json!({ "state": part.condition, "latencyMs": latency });
+            if let Some(reason) = part.reason {
+                body["reason"] = reason.into();
+            }
+            (part.name.to_owned(), body)
         };
         let body = ReportBody {
             error: (!ready).then(ErrorBody::unavailable),

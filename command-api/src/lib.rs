@@ -25,8 +25,10 @@ use axum::Router;
 use axum::http::Uri;
 use axum::routing::get;
 use domain::user::User;
+use event_store::reader::Progress;
 use event_store::{Commands, IdSource};
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::profile_cache::Warmer;
 use sqlx::PgPool;
 
 pub use health::{Condition, Postgres, Probe, Readiness};
@@ -40,7 +42,9 @@ pub struct Api {
     /// Where the read models are.
     pub pool: PgPool,
     /// How far the read model of users has come.
-    pub progress: projections::Progress,
+    pub progress: Progress,
+    /// Fills in what the profile cache lacks of users that are read; [`None`] where there is no cache.
+    pub cache: Option<Warmer>,
     /// Ids of new users and of requests that bring none.
     pub ids: Arc<dyn IdSource>,
     /// How the parts of the process do; keep a clone to [drain](Readiness::drain) it.

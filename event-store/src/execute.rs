@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use moka::sync::Cache;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::appender::Appender;
-use crate::event::{Metadata, Position, StreamId, Version};
+use crate::event::{Metadata, StreamId, Version};
+use crate::fold::{self, Loaded};
 use crate::job::Job;
 use crate::store::{EventStore, IdempotencyKey, StoreError};
 
@@ -18,28 +18,6 @@ use crate::store::{EventStore, IdempotencyKey, StoreError};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many streams' states are kept per aggregate.
 const CACHED_STREAMS: u64 = 100_000;
-
-/// An aggregate's state as of one version of its stream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded<A> {
-    /// The state.
-    pub state: Arc<A>,
-    /// The version it is the state of; 0 before the first event.
-    pub version: Version,
-    /// Of the last event.
-    pub position: Position,
-    /// The time of the first event.
-    pub created_at: Option<DateTime<Utc>>,
-    /// The time of the last event.
-    pub updated_at: Option<DateTime<Utc>>,
-}
-
-impl<A: Default> Default for Loaded<A> {
-    fn default() -> Self {
-        let state = Arc::default();
-        Self { state, version: 0, position: Position::START, created_at: None, updated_at: None }
-    }
-}
 
 /// A condition on the version that a command finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,17 +151,7 @@ impl<A: Aggregate> Commands<A> {
 
     /// The state of a stream as its events up to version `up_to` leave it.
     pub async fn load(&self, stream: &StreamId, up_to: Version) -> Result<Arc<Loaded<A>>, StoreError> {
-        let (mut loaded, mut state) = (Loaded::<A>::default(), A::default());
-        for stored in self.store.read_stream(stream, 0, up_to).await? {
-            let recorded = stored.decode::<A::Event>()?;
-            state = state.evolve(&recorded.event);
-            loaded.version = recorded.version;
-            loaded.position = recorded.position;
-            loaded.created_at = loaded.created_at.or(Some(recorded.recorded_at));
-            loaded.updated_at = Some(recorded.recorded_at);
-        }
-        loaded.state = Arc::new(state);
-        Ok(Arc::new(loaded))
+        fold::load(&*self.store, stream, up_to).await.map(Arc::new)
     }
 
     /// The newest state of a stream, unless it takes too long.

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::codec::{self, SCHEMA_VERSION};
 use crate::event::{Position, StreamId, Version};
-use crate::execute::{Commands, ExecuteError, Executed, Loaded, Request};
+use crate::execute::{Commands, ExecuteError, Executed, Request};
+use crate::fold::Loaded;
 use crate::store::{ClaimValue, NewEvent, Proposal, StoreError, Verdict};
 
 /// The state of a stream within a batch: an `Arc<Loaded<A>>` of its aggregate.

@@ -2,7 +2,7 @@
 //!
 //! One write path, [`Commands::execute`]: load, decide, append in a batch with
 //! whatever else arrives at the same moment. One read path, [`Subscription`]:
-//! every event in order from a checkpoint. Both work on any [`EventStore`];
+//! every event in order from a checkpoint, kept going by a [`reader::Runner`]. Both work on any [`EventStore`];
 //! [`postgres::PostgresStore`] is the one there is.
 //!
 //! This crate knows what an [`domain::Aggregate`] is and none by name; it knows
@@ -14,8 +14,11 @@ mod clock;
 mod codec;
 mod event;
 mod execute;
+mod fold;
 mod job;
 pub mod postgres;
+pub mod reader;
+mod search;
 mod store;
 mod subscribe;
 
@@ -23,7 +26,9 @@ pub use appender::Appender;
 pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
 pub use codec::{CodecError, decode, encode};
 pub use event::{Metadata, Position, Recorded, StoredEvent, StreamId, Version};
-pub use execute::{Commands, ExecuteError, Executed, IfMatch, Loaded, Request};
+pub use execute::{Commands, ExecuteError, Executed, IfMatch, Request};
+pub use fold::{Fold, Loaded, Step};
 pub use postgres::MIGRATOR;
+pub use search::position_before;
 pub use store::{ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, StoreError, Verdict};
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};

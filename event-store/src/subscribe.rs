@@ -70,6 +70,11 @@ impl Subscription {
         self.checkpoint
     }
 
+    /// Whether the log has the event that the checkpoint names.
+    pub async fn verify(&self) -> Result<(), SubscribeError> {
+        self.read(0).await.map(drop)
+    }
+
     /// The next events, at least one and at most `limit`; waits for them.
     ///
     /// Each read begins with the event at the checkpoint: so a log that is

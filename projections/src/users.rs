@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::user::{Changes, Event, Profile, User};
 use domain::values::Patch;
-use event_store::{Recorded, StoredEvent};
+use event_store::{Position, Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
-use crate::runner::{ApplyError, Projection};
+use crate::table::{ApplyError, Projection};
 
 /// Above so many rows a count is an estimate.
 const COUNT_EXACTLY: i64 = 10_000;
@@ -226,6 +226,20 @@ pub async fn find_many(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Ve
         rows.iter().flat_map(|row| names(row).into_iter().flatten().map(move |name| (name, row))).collect();
     let asked = ids_or_matricules.iter();
     Ok(asked.filter_map(|name| by_name.get(name)).map(|row| (*row).clone()).collect())
+}
+
+/// The rows of the users with these ids, and the position up to which they are right.
+pub(crate) async fn rows_and_position(
+    pool: &PgPool,
+    ids: &[String],
+) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
+    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let rows = rows_of(&mut snapshot, ids).await?;
+    let position = sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", Users::NAME)
+        .fetch_optional(&mut *snapshot)
+        .await?;
+    snapshot.commit().await?;
+    Ok((rows, Position::new(position.unwrap_or(0))))
 }
 
 /// Which users a list holds; all, unless it says otherwise.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use domain::Aggregate;
 use domain::user::{Changes, Command, NewUser, User};
 use event_store::postgres::PostgresStore;
+use event_store::reader::{Progress, State, Trouble};
 use event_store::{
     Appender, Commands, EventStore, IdSource, IfMatch, MIGRATOR, Metadata, NewEvent, Position, Proposal,
     Request, StoredEvent, StreamId, SystemClock, UuidV7, Version,
 };
+use projections::Projection;
 use projections::users::{self, Filter, UserRow, Users};
-use projections::{Progress, Projection, Runner, State};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
@@ -51,7 +52,7 @@ impl World {
 
     fn start_runner(&self) -> (Progress, CancellationToken) {
         let options = (*self.pool.connect_options()).clone();
-        let runner = Runner::<Users>::new(self.store.clone(), options, self.pool.clone());
+        let runner = projections::runner::<Users>(self.store.clone(), options, self.pool.clone());
         let (progress, stop) = (runner.progress(), CancellationToken::new());
         tokio::spawn(runner.run(stop.clone()));
         (progress, stop)
@@ -233,7 +234,7 @@ async fn an_event_that_cannot_be_read_stops_the_projection_at_it(pool: PgPool) {
     let (progress, _stop) = world.start_runner();
     let stopped = tokio::time::timeout(SOON, async {
         loop {
-            if let State::Stopped(why) = progress.state() {
+            if let State::Stopped(Trouble { reason: why, .. }) = progress.state() {
                 return why;
             }
             tokio::task::yield_now().await;

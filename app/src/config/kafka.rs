@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
 use super::reader::Reader;
 use super::secret_url::MASK;
 use super::settings::{Kind, Setting};
@@ -172,17 +175,32 @@ fn passed_through<'a>(read: &mut Reader<'_>, names: &'a BTreeSet<String>) -> Vec
     for name in owners {
         let key = name.strip_prefix(PREFIX).unwrap_or_default();
         let property = property(key);
-        let kind = if is_secret(&property) { Kind::Secret } else { Kind::Plain };
+        // What a misspelt name was meant for, nobody knows.
+        let kind = if is_secret(&property) || !is_known(&property) { Kind::Secret } else { Kind::Plain };
         let setting = Setting { name, kind, ..s::KAFKA_OPT };
         let check = |value: &str| match refusal(key, &property) {
             Some(reason) => Err(reason.to_owned()),
-            None => Ok(value.to_owned()),
+            None => understood(&property, value).map(|()| value.to_owned()),
         };
         if let Some(value) = read.optional(&setting, check) {
             given.push(Given { setting, property, value });
         }
     }
     given
+}
+
+/// Whether librdkafka knows the property and takes the value; what it says holds neither.
+fn understood(property: &str, value: &str) -> Result<(), String> {
+    match ClientConfig::new().set(property, value).create_native_config() {
+        Err(KafkaError::ClientConfig(_, description, ..)) => {
+            Err(format!("what librdkafka does: {description}"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn is_known(property: &str) -> bool {
+    !understood(property, "").is_err_and(|what| what.contains("No such configuration property"))
 }
 
 /// The variable of the property itself, of which `name` may be the file.
@@ -222,6 +240,11 @@ fn refusal(key: &str, property: &str) -> Option<&'static str> {
         }
         "partitioner" => "none: a key goes to the partition that Java clients and KafkaJS choose for it",
         "isolation.level" => "none: only committed messages are read",
+        "message.timeout.ms" | "delivery.timeout.ms" | "transaction.timeout.ms" => {
+            "none: a batch is given up before its transaction is"
+        }
+        "queue.buffering.max.ms" | "linger.ms" => "none: messages are gathered before they are sent",
+        "allow.auto.create.topics" => "none: a topic that is gone is told, not made again",
         "enable.auto.commit" | "auto.commit.enable" => "none: offsets are kept with what was done",
         _ => return None,
     })

@@ -2,6 +2,7 @@
 //! end with the program.
 
 mod account;
+mod broker;
 mod daemon;
 mod folder;
 mod installation;
@@ -17,6 +18,7 @@ use std::{fmt, io};
 
 pub use rustix::process::Signal;
 
+pub use self::broker::Broker;
 pub use self::daemon::Daemon;
 pub use self::port::free_port;
 pub use self::postgres::{Options, Postgres};
@@ -103,6 +105,9 @@ pub enum LocalError {
     /// It answers, but not as it should.
     #[error("the private PostgreSQL refuses")]
     Sql(#[from] sqlx::Error),
+    /// The broker in this process's memory.
+    #[error("the embedded broker: {0}")]
+    Broker(String),
     /// The file system or the operating system refuses.
     #[error("{doing}")]
     Io {

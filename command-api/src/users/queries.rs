@@ -34,7 +34,7 @@ pub(super) async fn by_name(
 ) -> Result<Response, ApiError> {
     parameters.refuse("at")?;
     wait_for(&api, &min).await?;
-    one(users::find(&api.pool, name.as_str()).await?, &headers)
+    one(&api, users::find(&api.pool, name.as_str()).await?, &headers)
 }
 
 pub(super) async fn by_matricule(
@@ -44,7 +44,7 @@ pub(super) async fn by_matricule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     wait_for(&api, &min).await?;
-    one(users::find_by_matricule(&api.pool, name.as_str()).await?, &headers)
+    one(&api, users::find_by_matricule(&api.pool, name.as_str()).await?, &headers)
 }
 
 /// Does not answer from a read model that is behind what the client has seen.
@@ -57,8 +57,11 @@ pub(super) async fn wait_for(api: &Api, min: &MinPosition) -> Result<(), ApiErro
     }
 }
 
-fn one(row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
+fn one(api: &Api, row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
     let row = row.ok_or(ApiError::User(Rejection::NotFound))?;
+    if let Some(cache) = &api.cache {
+        cache.was_read(&row.id);
+    }
     let mut response = if conditions::has_already(headers, row.version) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -19,7 +19,6 @@ use command_api::{Api, Postgres, Readiness, operations_router, router};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use projections::Runner;
 use projections::users::Users;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -56,7 +55,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
     let store = PostgresStore::connect(options.clone()).await.unwrap();
     let store: Arc<dyn EventStore> = Arc::new(store);
     let appender = Appender::start(store.clone(), SystemClock, UuidV7);
-    let runner = Runner::<Users>::new(store.clone(), options, pool.clone());
+    let runner = projections::runner::<Users>(store.clone(), options, pool.clone());
     let progress = runner.progress();
     let stop = CancellationToken::new();
     if follows {
@@ -67,6 +66,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
         users: Commands::new(store, appender),
         pool: pool.clone(),
         progress,
+        cache: None,
         ids: Arc::new(UuidV7),
         readiness: readiness.clone(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),

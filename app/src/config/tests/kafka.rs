@@ -52,7 +52,7 @@ fn security_that_nothing_would_use_is_told() {
         ("KAFKA_SASL_MECHANISM", "PLAIN"),
         ("KAFKA_SASL_USERNAME", "u"),
         ("KAFKA_SASL_PASSWORD", "p"),
-        ("KAFKA_OPT_LINGER_MS", "5"),
+        ("KAFKA_OPT_BATCH_SIZE", "5"),
     ] {
         assert_eq!(sentence(&[given]), none);
     }
@@ -92,9 +92,7 @@ fn options_of_kafka_pass_through_and_a_secret_may_stand_in_a_file() {
         ("KAFKA_BROKERS", "h"),
         ("KAFKA_OPT_SSL_CA_LOCATION", "/etc/ca.pem"),
         ("KAFKA_OPT_SSL_KEY_PASSWORD_FILE", path),
-        // A property of its own, that ends as a file of a secret does.
-        ("KAFKA_OPT_SASL_OAUTHBEARER_ASSERTION_FILE", "/etc/assertion"),
-        ("KAFKA_OPT_LINGER_MS", ""),
+        ("KAFKA_OPT_BATCH_SIZE", ""),
         ("KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
         ("KAFKA_SASL_MECHANISM", "PLAIN"),
         ("KAFKA_SASL_USERNAME", "u"),
@@ -104,7 +102,6 @@ fn options_of_kafka_pass_through_and_a_secret_may_stand_in_a_file() {
         properties(&cluster(&vars)),
         [
             ("sasl.mechanism", "PLAIN"),
-            ("sasl.oauthbearer.assertion.file", "/etc/assertion"),
             ("sasl.password", "hunter2"),
             ("sasl.username", "u"),
             ("security.protocol", "sasl_ssl"),
@@ -124,14 +121,14 @@ fn options_of_kafka_pass_through_and_a_secret_may_stand_in_a_file() {
 #[test]
 fn an_option_of_the_environment_wins_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
-    writeln!(file, "KAFKA_OPT_LINGER_MS=5\nKAFKA_OPT_DEBUG=msg").expect("to write");
-    let vars = [("KAFKA_BROKERS", "h"), ("KAFKA_OPT_LINGER_MS", "9")];
+    writeln!(file, "KAFKA_OPT_BATCH_SIZE=5\nKAFKA_OPT_DEBUG=msg").expect("to write");
+    let vars = [("KAFKA_BROKERS", "h"), ("KAFKA_OPT_BATCH_SIZE", "9")];
     let environment = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let sources = Sources::from_vars(environment).dot_env(file.path()).expect("a good file");
     let Kafka::Cluster(cluster) = Config::from_sources(&sources).expect("a good configuration").kafka else {
         panic!("the embedded broker");
     };
-    assert_eq!(properties(&cluster), [("debug", "msg"), ("linger.ms", "9")]);
+    assert_eq!(properties(&cluster), [("batch.size", "9"), ("debug", "msg")]);
 }
 
 #[test]
@@ -172,4 +169,16 @@ fn messages_are_compressed_only_as_kafkajs_reads_them() {
     for bad in ["snappy", "lz4", "zstd", "GZIP"] {
         assert_eq!(sentence(&[("KAFKA_COMPRESSION", bad)]), "none or gzip: KafkaJS reads no other");
     }
+}
+
+#[test]
+fn an_option_that_librdkafka_does_not_know_is_told_without_its_value() {
+    let known = "what librdkafka does: No such configuration property: \"sasl.passwrod\"";
+    let refused = Config::from_vars(
+        [("KAFKA_BROKERS", "h"), ("KAFKA_OPT_SASL_PASSWROD", "hunter2")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    )
+    .expect_err("a wrong configuration");
+    let [problem] = &refused.problems[..] else { panic!("{refused}") };
+    assert_eq!((problem.accepted.as_str(), problem.value.as_str()), (known, "***"));
 }

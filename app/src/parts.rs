@@ -1,0 +1,188 @@
+//! Wires the parts: everything that runs is made here, and nothing is started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use command_api::{Api, Probe, Readiness};
+use event_store::postgres::{self, PostgresStore};
+use event_store::reader::{Progress, Reader, Runner, Witness};
+use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
+use messaging::outbox::{RedisStream, RedisStreamOptions};
+use messaging::routes::USER_EVENTS;
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::profile_cache::{ProfileCache, Warmer};
+use projections::users::Users;
+use rdkafka::ClientConfig;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Role};
+use crate::fatal::Fatal;
+use crate::local::Broker;
+use crate::probes::{EventLog, ReadModel, RedisServer, Sink};
+use crate::servers::Servers;
+use crate::urls::Urls;
+
+/// Connections for queries.
+const QUERY_CONNECTIONS: u32 = 16;
+/// The embedded broker is given so many of the last events.
+const WINDOW: i64 = 10_000;
+
+/// A reader of the log that runs until it is told to stop.
+type Started = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
+
+/// What runs, made but not started.
+pub(crate) struct Parts {
+    pub(crate) api: Api,
+    /// Those that follow the log in this process's roles.
+    pub(crate) readers: Vec<Started>,
+    /// What runs beside them and may be dropped at any time.
+    pub(crate) background: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Parts {
+    pub(crate) async fn wire(
+        config: &Config,
+        servers: &Servers,
+        urls: &Urls,
+        store: &Arc<PostgresStore>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Fatal> {
+        let log: Arc<dyn EventStore> = store.clone();
+        let pool = postgres::pool(urls.read_models.clone(), QUERY_CONNECTIONS);
+        let leaders = || urls.read_models.clone();
+        let has = |role| config.roles.contains(role);
+        // Who has nothing else to do is of no use without what it writes to.
+        let essential = !has(Role::Api);
+        let (mut readers, mut background) = (Vec::<Started>::new(), Vec::<BoxFuture<'static, ()>>::new());
+        let mut probes: Vec<Box<dyn Probe>> =
+            vec![Box::new(EventLog(store.clone())), Box::new(command_api::Postgres(pool.clone()))];
+
+        let users = projections::runner::<Users>(log.clone(), leaders(), pool.clone());
+        let users_progress = users.progress();
+        background.push(measured(&users_progress, &log));
+        probes.push(Box::new(ReadModel(users_progress.clone())));
+        if has(Role::Projections) {
+            readers.push(started(users));
+        }
+
+        let mut cache = None;
+        if let Some(redis) = redis_of(config, servers)? {
+            probes.push(Box::new(RedisServer::new(redis.clone(), essential)));
+            let (warmer, work) =
+                Warmer::new(redis.clone(), pool.clone(), log.log(), config.profile_cache_ttl);
+            if has(Role::Api) {
+                cache = Some(warmer);
+                background.push(work.boxed());
+            }
+            let progress = ProfileCache::progress(redis.clone(), log.log());
+            background.push(measured(&progress, &log));
+            if has(Role::Projections) {
+                let ttl = config.profile_cache_ttl;
+                let reader = ProfileCache::new(redis.clone(), log.clone(), pool.clone(), SystemClock, ttl);
+                probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+                readers.push(started(Runner::new(reader, log.clone(), leaders(), progress.clone())));
+            }
+            if has(Role::Outbox) {
+                let options = RedisStreamOptions {
+                    key: config.users_stream.name.clone(),
+                    max_len: config.users_stream.max_len,
+                };
+                // A connection of its own: a long batch of one must not hold up the other.
+                let redis = redis_of(config, servers)?.unwrap_or(redis);
+                let reader = RedisStream::new(redis, log.clone(), pool.clone(), progress, options);
+                let progress =
+                    Progress::new(RedisStream::NAME, Witness::new(pool.clone(), RedisStream::NAME));
+                background.push(measured(&progress, &log));
+                probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+                readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
+            }
+        }
+        if has(Role::Outbox) {
+            let options = kafka_of(config, servers.broker.as_ref());
+            if let Some(broker) = &servers.broker {
+                let made = async {
+                    broker.create_topic(USER_EVENTS, options.topics.partitions).await?;
+                    broker.create_topic(&kafka::checkpoint_topic(log.log()), 1).await
+                };
+                made.await.map_err(|e| Fatal::new("can't make the embedded broker's topics", e))?;
+            }
+            let reader = Kafka::new(options, log.clone(), pool.clone());
+            let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
+            background.push(measured(&progress, &log));
+            probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+            readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
+        }
+
+        let appender = Appender::start(log.clone(), SystemClock, UuidV7);
+        let api = Api {
+            users: Commands::new(log, appender),
+            pool,
+            progress: users_progress,
+            cache,
+            ids: Arc::new(UuidV7),
+            readiness: Readiness::new(probes),
+            metrics,
+        };
+        Ok(Self { api, readers, background })
+    }
+}
+
+fn started<R: Reader>(runner: Runner<R>) -> Started {
+    Box::new(|stop| runner.run(stop).boxed())
+}
+
+fn measured(progress: &Progress, log: &Arc<dyn EventStore>) -> BoxFuture<'static, ()> {
+    let (progress, log) = (progress.clone(), log.clone());
+    async move { progress.measure(log, SystemClock).await }.boxed()
+}
+
+/// A connection to Redis, made when it is used; [`None`] where this process has none.
+fn redis_of(config: &Config, servers: &Servers) -> Result<Option<ConnectionManager>, Fatal> {
+    let url = match (&config.redis, &servers.redis) {
+        (config::Redis::Url(url), _) => url.expose().to_owned(),
+        (config::Redis::Private, Some(server)) => server.url(),
+        (config::Redis::Private, None) => return Ok(None),
+    };
+    let unusable = |e| Fatal::new("can't use REDIS_URL", e);
+    let settings = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(1)))
+        .set_response_timeout(Some(Duration::from_secs(5)))
+        .set_min_delay(Duration::from_millis(50))
+        .set_max_delay(Duration::from_millis(500))
+        .set_number_of_retries(2);
+    let client = redis::Client::open(url).map_err(unusable)?;
+    ConnectionManager::new_lazy_with_config(client, settings).map(Some).map_err(unusable)
+}
+
+/// How to speak to Kafka; `broker` is the embedded one, where there is one.
+pub(crate) fn kafka_of(config: &Config, broker: Option<&Broker>) -> KafkaOptions {
+    let mut client = ClientConfig::new();
+    client.set("client.id", "annuaire");
+    // Soon back when Kafka is.
+    client.set("reconnect.backoff.max.ms", "1000");
+    match &config.kafka {
+        config::Kafka::Cluster(cluster) => {
+            for (property, value) in cluster.options.expose() {
+                client.set(property, value);
+            }
+            client.set("bootstrap.servers", &cluster.brokers);
+        }
+        config::Kafka::Embedded => {
+            let bootstrap = broker.map_or("", Broker::bootstrap);
+            client.set("bootstrap.servers", bootstrap);
+        }
+    }
+    KafkaOptions {
+        client,
+        compression: config.topics.compression.codec(),
+        topics: TopicSettings {
+            partitions: config.topics.partitions.into(),
+            replication: config.topics.replication.map(Into::into),
+        },
+        window: broker.is_some().then_some(WINDOW),
+    }
+}

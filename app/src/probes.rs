@@ -1,0 +1,119 @@
+//! How the parts do, as `/health` asks them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use command_api::{Condition, Probe};
+use event_store::EventStore;
+use event_store::postgres::PostgresStore;
+use event_store::reader::{Progress, State};
+use redis::InfoDict;
+use redis::aio::ConnectionManager;
+
+/// Without the log no command is carried out.
+pub(crate) struct EventLog(pub(crate) Arc<PostgresStore>);
+
+#[async_trait]
+impl Probe for EventLog {
+    fn name(&self) -> &'static str {
+        "eventLog"
+    }
+
+    fn is_essential(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Condition {
+        if self.0.head().await.is_ok() { Condition::Ok } else { Condition::Down }
+    }
+}
+
+/// A read model that has stopped answers with what it last had.
+pub(crate) struct ReadModel(pub(crate) Progress);
+
+#[async_trait]
+impl Probe for ReadModel {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn check(&self) -> Condition {
+        match self.0.state() {
+            State::Leading | State::Standby => Condition::Ok,
+            State::Failing(_) | State::Stopped(_) => Condition::Degraded,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.0.state().trouble().map(|trouble| trouble.code)
+    }
+}
+
+/// What is written for others; while it stands still nothing is lost.
+pub(crate) struct Sink {
+    pub(crate) progress: Progress,
+    pub(crate) essential: bool,
+}
+
+#[async_trait]
+impl Probe for Sink {
+    fn name(&self) -> &'static str {
+        self.progress.name()
+    }
+
+    fn is_essential(&self) -> bool {
+        self.essential
+    }
+
+    async fn check(&self) -> Condition {
+        match self.progress.state() {
+            State::Leading | State::Standby => Condition::Ok,
+            State::Failing(_) | State::Stopped(_) => Condition::Down,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.progress.state().trouble().map(|trouble| trouble.code)
+    }
+}
+
+/// The server behind the cache and the stream.
+pub(crate) struct RedisServer {
+    redis: ConnectionManager,
+    essential: bool,
+    /// Whether it throws away any key when its memory is full: the stream, for example.
+    evicts: AtomicBool,
+}
+
+impl RedisServer {
+    pub(crate) fn new(redis: ConnectionManager, essential: bool) -> Self {
+        Self { redis, essential, evicts: AtomicBool::new(false) }
+    }
+}
+
+#[async_trait]
+impl Probe for RedisServer {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn is_essential(&self) -> bool {
+        self.essential
+    }
+
+    async fn check(&self) -> Condition {
+        let memory = redis::cmd("INFO").arg("memory").query_async::<InfoDict>(&mut self.redis.clone()).await;
+        self.evicts.store(false, Ordering::Relaxed);
+        let Ok(memory) = memory else { return Condition::Down };
+        let limited = memory.get::<u64>("maxmemory").is_some_and(|limit| limit > 0);
+        let policy = memory.get::<String>("maxmemory_policy").unwrap_or_default();
+        let evicts = limited && policy.starts_with("allkeys-");
+        self.evicts.store(evicts, Ordering::Relaxed);
+        if evicts { Condition::Degraded } else { Condition::Ok }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        Some(if self.evicts.load(Ordering::Relaxed) { "evicts_any_key" } else { "unavailable" })
+    }
+}

@@ -1,0 +1,121 @@
+//! What follows the log: read models, the profile cache, the outbox's sinks.
+//!
+//! A [`Reader`] knows how far the thing it writes to has come and how to write
+//! more; a [`Runner`] keeps it at the log's head: one leader among all processes,
+//! bounded batches, retries, a stop where trying again can't help.
+
+mod leadership;
+mod progress;
+mod runner;
+mod witness;
+
+use std::error::Error;
+
+use async_trait::async_trait;
+
+pub use progress::{Applied, Progress, State, Trouble};
+pub use runner::Runner;
+pub use witness::Witness;
+
+use crate::event::StoredEvent;
+use crate::store::StoreError;
+use crate::subscribe::{Checkpoint, SubscribeError};
+
+/// Something that follows the log. Its checkpoint lives in the thing it writes to.
+#[async_trait]
+pub trait Reader: Send + 'static {
+    /// Its name: of its lock, in metrics, in health.
+    const NAME: &'static str;
+    /// How many events it takes at once.
+    const BATCH: usize = 1_000;
+
+    /// Opens what it writes to and says how far that has come. Called before the first batch and
+    /// after every failure; what an earlier call left is given up.
+    async fn open(&mut self) -> Result<Checkpoint, Failure>;
+
+    /// Writes what the events mean together with the checkpoint behind the last of them. After a
+    /// failure, and when it is dropped half-way, [`Reader::open`] finds out what became of it.
+    async fn apply(&mut self, events: &[StoredEvent], to: Checkpoint) -> Result<(), Failure>;
+
+    /// Looks, with nothing to write, whether what it wrote is still there: a loss is then found
+    /// before the next event.
+    async fn check(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Under which lock leaders are told apart; another one where two may lead side by side.
+    fn lock(&self) -> String {
+        Self::NAME.to_owned()
+    }
+
+    /// Where a copy of its checkpoint is kept, for a sink that may lose its own.
+    fn witness(&self) -> Option<Witness> {
+        None
+    }
+}
+
+/// Why a reader could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// May pass by itself: a server that is away, an answer that came too late.
+    #[error("{0}")]
+    Passing(#[source] Box<dyn Error + Send + Sync>),
+    /// Stays until someone has looked: going on would lose, double or reorder something.
+    #[error("{reason}")]
+    Lasting {
+        /// Its name in health and in `docs/operations.md`.
+        code: &'static str,
+        /// What was found.
+        reason: String,
+    },
+    /// Another process has taken over.
+    #[error("another process has taken over")]
+    Fenced,
+}
+
+impl Failure {
+    /// A failure that may pass by itself.
+    pub fn passing(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Passing(error.into())
+    }
+
+    /// A failure that stays.
+    pub fn lasting(code: &'static str, reason: impl Into<String>) -> Self {
+        Self::Lasting { code, reason: reason.into() }
+    }
+}
+
+impl From<SubscribeError> for Failure {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Diverged(_) => Self::lasting("log_diverged", error.to_string()),
+            SubscribeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::passing(error),
+            StoreError::Codec(_) => Self::lasting("undecodable", error.to_string()),
+            StoreError::Corrupt(_) | StoreError::Refused(_) | StoreError::Unsafe(_) => {
+                Self::lasting("log_corrupt", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            // Data exceptions and constraint violations come from the event; the rest may pass.
+            Some(refusal)
+                if refusal.code().is_some_and(|it| it.starts_with("22") || it.starts_with("23")) =>
+            {
+                Self::lasting("refused", refusal.to_string())
+            }
+            _ => Self::passing(error),
+        }
+    }
+}

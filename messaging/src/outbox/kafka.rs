@@ -1,0 +1,267 @@
+//! The Kafka topics.
+//!
+//! A batch is one transaction: its messages, and the checkpoint as a record on a topic of our own.
+//! So a consumer that reads what is committed sees each message once, and whoever leads next finds
+//! in Kafka itself how far that has come. After any answer that did not come, or was not clear, the
+//! producer is dropped and a new one begins: Kafka then ends what the old one left open.
+
+mod checkpoint;
+mod message;
+mod session;
+mod topics;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use event_store::reader::{Failure, Reader, Witness};
+use event_store::{Checkpoint, EventStore, Fold, LogId, Position, StoredEvent};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, ClientContext};
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+
+pub use self::message::Record;
+use self::session::Session;
+use self::topics::{Ends, Topics};
+pub use self::topics::{TopicSettings, apply};
+use super::{Folds, Told, count_heal, json};
+use crate::routes;
+
+/// After a commit the broker still writes its marks; a transaction that begins before they are
+/// written is sent away for 20 ms by librdkafka. Meanwhile events gather.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How often the topics are looked at when there is nothing to send.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Where Kafka is and how to speak to it.
+#[derive(Clone)]
+pub struct KafkaOptions {
+    /// `bootstrap.servers` and what else the operator set.
+    pub client: ClientConfig,
+    /// `compression.codec`.
+    pub compression: &'static str,
+    /// How topics are made.
+    pub topics: TopicSettings,
+    /// For a broker that forgets everything when this process ends: so many of the last events are
+    /// sent to it at each start, and nothing is expected of it.
+    pub window: Option<i64>,
+}
+
+/// The topic of our checkpoints, and the id under which Kafka lets only one of us in.
+#[must_use]
+pub fn checkpoint_topic(log: LogId) -> String {
+    format!("annuaire-outbox-{}", log.id)
+}
+
+/// The topics as something that follows the log.
+pub struct Kafka {
+    options: KafkaOptions,
+    store: Arc<dyn EventStore>,
+    folds: Folds,
+    topics: Topics,
+    witness: Witness,
+    session: Option<Session>,
+    looked_at: Instant,
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            end(session);
+        }
+    }
+}
+
+impl Kafka {
+    /// In the cluster of `options`. `pool` keeps the witness and the known topics.
+    #[must_use]
+    pub fn new(options: KafkaOptions, store: Arc<dyn EventStore>, pool: PgPool) -> Self {
+        Self {
+            folds: Folds { user: Fold::new(store.clone()) },
+            topics: Topics::new(pool.clone(), options.topics.clone(), store.log()),
+            witness: Witness::new(pool, Self::NAME),
+            store,
+            options,
+            session: None,
+            looked_at: Instant::now(),
+        }
+    }
+
+    /// Where to begin with a broker that forgets.
+    async fn window(&self, length: i64) -> Result<Checkpoint, Failure> {
+        let start = Checkpoint::start(self.store.log());
+        let after = self.store.head().await?.get() - length;
+        if after <= 0 {
+            return Ok(start);
+        }
+        let event = self.store.read_all(Position::new(after - 1), 1).await?;
+        Ok(event.first().map_or(start, |event| start.behind(event)))
+    }
+}
+
+#[async_trait]
+impl Reader for Kafka {
+    const NAME: &'static str = "kafka";
+    const BATCH: usize = 500;
+
+    async fn open(&mut self) -> Result<Checkpoint, Failure> {
+        if let Some(session) = self.session.take() {
+            end(session);
+        }
+        let (log, options) = (self.store.log(), self.options.clone());
+        if let Some(length) = options.window {
+            self.session = Some(on_thread(move || Session::begin(&options, log, Ends::new())).await??);
+            return self.window(length).await;
+        }
+        let ends = self.topics.check(&options.client).await?;
+        let session = on_thread({
+            let options = options.clone();
+            move || Session::begin(&options, log, ends)
+        })
+        .await??;
+        // Only from here on is it certain that nobody else adds to the checkpoints.
+        let topic = checkpoint_topic(log);
+        let sent = on_thread({
+            let client = options.client.clone();
+            move || checkpoint::last(&client, &topic)
+        })
+        .await??;
+        if let Some(other) = sent.filter(|sent| sent.log != log) {
+            let (ours, theirs) = (log.generation, other.log.generation);
+            let found = format!("the topics were filled by generation {theirs} of this log, this is {ours}");
+            return Err(Failure::lasting("log_diverged", found));
+        }
+        let known = self.witness.read().await?.filter(|known| known.log == log);
+        let at = match known.filter(|known| sent.is_none_or(|sent| sent.position < known.position)) {
+            Some(known) if self.topics.accepts_loss() => {
+                self.behind_what_is_there(known, session.ends()).await?
+            }
+            Some(known) => {
+                let found = sent.map_or_else(
+                    || "our checkpoint is gone from Kafka".to_owned(),
+                    |sent| format!("our checkpoint in Kafka was set back to position {}", sent.position),
+                );
+                let had = format!("{found}; it had come to position {}", known.position);
+                return Err(topics::refuse("checkpoint_lost", &had));
+            }
+            None => sent.unwrap_or_else(|| Checkpoint::start(log)),
+        };
+        self.topics.keep(session.ends()).await?;
+        self.session = Some(session);
+        Ok(at)
+    }
+
+    async fn apply(&mut self, events: &[StoredEvent], to: Checkpoint) -> Result<(), Failure> {
+        let mut records = Vec::with_capacity(events.len());
+        for event in events {
+            let Told::User(step) = self.folds.step(event).await?;
+            records.extend(Record::of_user(&step)?);
+        }
+        let Some(mut session) = self.session.take() else { return Err(Failure::passing("not open")) };
+        let (session, sent) = on_thread(move || {
+            let sent = session.send(&records, to).map(|()| records);
+            (session, sent)
+        })
+        .await?;
+        let records = match sent {
+            Ok(records) => records,
+            Err(failure) => {
+                end(session);
+                return Err(failure);
+            }
+        };
+        for record in &records {
+            metrics::counter!("annuaire_outbox_messages_total", "sink" => Self::NAME, "topic" => record.topic)
+                .increment(1);
+        }
+        if self.options.window.is_none() {
+            let (kept, ()) = tokio::join!(self.topics.keep(session.ends()), tokio::time::sleep(PAUSE));
+            if let Err(error) = kept {
+                // The next batch makes it good.
+                tracing::debug!("Could not write how far the topics are filled: {error}");
+            }
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), Failure> {
+        if self.options.window.is_some() || self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        self.topics.check(&self.options.client).await.map(drop)
+    }
+
+    fn lock(&self) -> String {
+        match (self.options.window, self.options.client.get("bootstrap.servers")) {
+            // Whoever has a broker of its own has to fill it.
+            (Some(_), Some(broker)) => format!("{} {broker}", Self::NAME),
+            _ => Self::NAME.to_owned(),
+        }
+    }
+
+    fn witness(&self) -> Option<Witness> {
+        self.options.window.is_none().then(|| self.witness.clone())
+    }
+}
+
+impl Kafka {
+    /// Where to go on when an operator has given up what Kafka lost: behind the last message that is
+    /// there, for the witness may be a moment behind.
+    async fn behind_what_is_there(&self, known: Checkpoint, ends: &Ends) -> Result<Checkpoint, Failure> {
+        let client = self.options.client.clone();
+        let partitions = ends.get(routes::USER_EVENTS).map_or(0, Vec::len);
+        let there =
+            on_thread(move || checkpoint::last_events(&client, routes::USER_EVENTS, partitions)).await??;
+        let mut at = known;
+        for (position, id) in there.into_iter().take_while(|(position, _)| *position > known.position) {
+            // Another log may write to the same topic.
+            let event = self.store.read_all(Position::new(position.get() - 1), 1).await?;
+            if let Some(event) = event.first().filter(|event| event.event_id == id) {
+                at = known.behind(event);
+                break;
+            }
+        }
+        tracing::warn!("Kafka has lost our checkpoint: going on behind position {}", at.position);
+        count_heal(Self::NAME, "checkpoint_lost");
+        Ok(at)
+    }
+}
+
+/// What librdkafka says of each connection is for experts; what matters comes back as an error.
+#[derive(Clone, Copy, Default)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!("librdkafka: {facility}: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("librdkafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// Ends a producer, which may take a moment that nobody waits for.
+fn end(session: Session) {
+    std::thread::spawn(move || drop(session));
+}
+
+/// Does what waits on a thread of its own. Not on one of the runtime's: those it waits for at its end.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let (reply, answer) = oneshot::channel();
+    std::thread::spawn(move || drop(reply.send(work())));
+    answer.await.map_err(|_| Failure::passing("a thread of the Kafka client broke off"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreachable(error: KafkaError) -> Failure {
+    Failure::passing(error.to_string())
+}

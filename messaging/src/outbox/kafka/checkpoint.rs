@@ -1,0 +1,124 @@
+//! Our checkpoint, as a record on a topic of our own.
+
+use std::time::{Duration, Instant};
+
+use event_store::reader::Failure;
+use event_store::{Checkpoint, LogId, Position};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Quiet, unreachable};
+
+/// How long Kafka may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How many offsets are looked at first; more if ours is not among them.
+const TAIL: i64 = 1_000;
+
+/// The value of the record.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stored {
+    log_id: Uuid,
+    generation: i32,
+    position: i64,
+    event_id: Option<Uuid>,
+}
+
+impl From<Checkpoint> for Stored {
+    fn from(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { log, position, event_id } = checkpoint;
+        Self { log_id: log.id, generation: log.generation, position: position.get(), event_id }
+    }
+}
+
+impl From<Stored> for Checkpoint {
+    fn from(stored: Stored) -> Self {
+        let log = LogId { id: stored.log_id, generation: stored.generation };
+        Self { log, position: Position::new(stored.position), event_id: stored.event_id }
+    }
+}
+
+/// The last checkpoint that was committed.
+pub(super) fn last(client: &ClientConfig, topic: &str) -> Result<Option<Checkpoint>, Failure> {
+    // What someone else has put there is passed over.
+    let ours = |message: &BorrowedMessage<'_>| {
+        let is_ours = message.key() == Some(topic.as_bytes());
+        serde_json::from_slice::<Stored>(message.payload().filter(|_| is_ours)?).ok()
+    };
+    Ok(last_record(client, topic, 0, ours)?.map(Checkpoint::from))
+}
+
+/// The position and event that the last message of each partition names, the greatest first. Whether
+/// that is an event of this log is for the caller to see.
+pub(super) fn last_events(
+    client: &ClientConfig,
+    topic: &str,
+    partitions: usize,
+) -> Result<Vec<(Position, Uuid)>, Failure> {
+    let event = |message: &BorrowedMessage<'_>| {
+        let headers = message.headers()?;
+        let header = |key| {
+            let header = headers.iter().find(|header| header.key == key)?;
+            std::str::from_utf8(header.value?).ok()
+        };
+        // Of two messages of one event the type is part of the id.
+        let id = header("ce_id")?.split(':').next()?;
+        Some((Position::new(header("position")?.parse().ok()?), Uuid::parse_str(id).ok()?))
+    };
+    let mut events = Vec::new();
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        events.extend(last_record(client, topic, partition, event)?);
+    }
+    events.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+    Ok(events)
+}
+
+/// What `read` finds in the last committed record of a partition that has something to find.
+fn last_record<T>(
+    client: &ClientConfig,
+    topic: &str,
+    partition: i32,
+    read: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    let consumer: BaseConsumer<Quiet> = client
+        .clone()
+        .set("group.id", "annuaire-outbox")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "earliest")
+        .create_with_context(Quiet)
+        .map_err(unreachable)?;
+    let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(unreachable)?;
+    let mut tail = TAIL;
+    loop {
+        let from = (high - tail).max(low);
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(unreachable)?;
+        consumer.assign(&assignment).map_err(unreachable)?;
+        let mut found = None;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => found = read(&message).or(found),
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => return Err(unreachable(error)),
+                None if Instant::now() > deadline => {
+                    return Err(Failure::passing(format!(
+                        "the end of {topic} was not reached within {ANSWER:?}"
+                    )));
+                }
+                None => {}
+            }
+        }
+        if found.is_some() || from == low {
+            return Ok(found);
+        }
+        tail *= 16;
+    }
+}

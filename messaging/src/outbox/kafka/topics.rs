@@ -1,0 +1,225 @@
+//! The topics this log knows: made once, never again behind its back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use event_store::LogId;
+use event_store::reader::Failure;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
+use sqlx::PgPool;
+
+use super::{Quiet, checkpoint_topic, on_thread, unreachable};
+use crate::routes::USER_EVENTS;
+
+/// How long Kafka may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How topics are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Their partitions.
+    pub partitions: i32,
+    /// Their replicas; [`None`]: as many as the broker makes by default.
+    pub replication: Option<i32>,
+}
+
+/// For each topic, a partition each: the offset behind the last message that is known to be there.
+pub(super) type Ends = BTreeMap<String, Vec<i64>>;
+
+pub(super) struct Topics {
+    pool: PgPool,
+    settings: TopicSettings,
+    log: LogId,
+    cluster: String,
+    /// Whether the topic of checkpoints was not known before: then what it lacks was given up.
+    accepts_loss: bool,
+}
+
+/// What is there.
+struct Seen {
+    cluster: String,
+    ends: Ends,
+}
+
+impl Topics {
+    pub(super) fn new(pool: PgPool, settings: TopicSettings, log: LogId) -> Self {
+        Self { pool, settings, log, cluster: String::new(), accepts_loss: false }
+    }
+
+    /// Makes topics that this log did not know yet, and refuses those that are not what they were.
+    pub(super) async fn check(&mut self, client: &ClientConfig) -> Result<Ends, Failure> {
+        let known = sqlx::query!("SELECT name, cluster_id, ends FROM topics").fetch_all(&self.pool).await?;
+        let seen = make_missing(client, &self.settings, self.log, |name| {
+            !known.iter().any(|topic| topic.name == name)
+        })
+        .await?;
+        for topic in &known {
+            if topic.cluster_id != seen.cluster {
+                let found = format!(
+                    "this is the Kafka cluster {}, the topics are on {}",
+                    seen.cluster, topic.cluster_id
+                );
+                return Err(refuse("other_cluster", &found));
+            }
+            let Some(ends) = seen.ends.get(&topic.name) else {
+                return Err(refuse("topic_missing", &format!("the topic {} is gone", topic.name)));
+            };
+            if ends.len() != topic.ends.len() {
+                let (now, then) = (ends.len(), topic.ends.len());
+                let found =
+                    format!("the topic {} has {now} partitions, it had {then}: keys would move", topic.name);
+                return Err(refuse("partitions_changed", &found));
+            }
+            let behind =
+                |(partition, end): (usize, &i64)| (ends[partition] < *end).then_some((partition, *end));
+            if let Some((partition, end)) = topic.ends.iter().enumerate().find_map(behind) {
+                let found = format!(
+                    "the topic {} was made again or cut off: its partition {partition} had {end} messages and marks",
+                    topic.name
+                );
+                return Err(refuse("topic_remade", &found));
+            }
+        }
+        let checkpoints = checkpoint_topic(self.log);
+        self.accepts_loss = !known.iter().any(|topic| topic.name == checkpoints);
+        self.cluster = seen.cluster;
+        Ok(seen.ends)
+    }
+
+    pub(super) const fn accepts_loss(&self) -> bool {
+        self.accepts_loss
+    }
+
+    /// Takes note of how far each topic is filled.
+    pub(super) async fn keep(&self, ends: &Ends) -> Result<(), sqlx::Error> {
+        for (name, ends) in ends {
+            sqlx::query!(
+                r#"
+                INSERT INTO topics (name, cluster_id, ends) VALUES ($1, $2, $3)
+                ON CONFLICT (name) DO UPDATE SET ends = ARRAY(
+                    -- A leader that was replaced may come late.
+                    SELECT greatest(known, seen) FROM unnest(topics.ends, excluded.ends) AS ends (known, seen))
+                WHERE topics.ends <> excluded.ends
+                "#,
+                name,
+                self.cluster,
+                ends,
+            )
+            .execute(&self.pool)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the topics that this log does not know yet, and refuses if one that it knows is not what it
+/// was. With `accept_loss` those are made too, and taken as they are: what was known of them is
+/// forgotten, and the sink goes on with what comes next. Returns the names of those it made.
+pub async fn apply(
+    client: &ClientConfig,
+    settings: &TopicSettings,
+    log: LogId,
+    pool: &PgPool,
+    accept_loss: bool,
+) -> Result<Vec<String>, Failure> {
+    let before = look(client).await?.ends;
+    let after = if accept_loss {
+        let seen = make_missing(client, settings, log, |_| true).await?;
+        sqlx::query!("DELETE FROM topics").execute(pool).await?;
+        seen.ends
+    } else {
+        Topics::new(pool.clone(), settings.clone(), log).check(client).await?
+    };
+    Ok(after.into_keys().filter(|name| !before.contains_key(name)).collect())
+}
+
+/// The failure that an operator may decide to accept.
+pub(super) fn refuse(code: &'static str, found: &str) -> Failure {
+    let how =
+        "`annuaire topics apply --accept-loss` takes the topics as they are now, without what they lost";
+    Failure::lasting(code, format!("{found}; {how}"))
+}
+
+/// The topics of this log, after those were made that are missing and `may_make` allows.
+async fn make_missing(
+    client: &ClientConfig,
+    settings: &TopicSettings,
+    log: LogId,
+    may_make: impl Fn(&str) -> bool,
+) -> Result<Seen, Failure> {
+    let checkpoints = checkpoint_topic(log);
+    let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
+    let topics = [
+        NewTopic::new(USER_EVENTS, settings.partitions, replication()),
+        // Only the last record counts: small segments, so that the rest goes soon.
+        NewTopic::new(&checkpoints, 1, replication())
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", "16777216")
+            .set("segment.ms", "3600000")
+            .set("min.cleanable.dirty.ratio", "0.1"),
+    ];
+    let ours = |seen: Seen| {
+        let ends = seen.ends.into_iter().filter(|(name, _)| *name == USER_EVENTS || *name == checkpoints);
+        Seen { cluster: seen.cluster, ends: ends.collect() }
+    };
+    let seen = ours(look(client).await?);
+    let missing: Vec<_> =
+        topics.iter().filter(|it| !seen.ends.contains_key(it.name) && may_make(it.name)).collect();
+    if missing.is_empty() {
+        return Ok(seen);
+    }
+    let admin: AdminClient<Quiet> = client.create_with_context(Quiet).map_err(unreachable)?;
+    let wait = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    for made in admin.create_topics(missing.iter().copied(), &wait).await.map_err(unreachable)? {
+        match made {
+            Ok(name) => tracing::info!("Made the topic {name}"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => {
+                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
+            }
+        }
+    }
+    // What was made is not known to every broker at once, and has no leader at first.
+    for _ in 0..50 {
+        match look(client).await.map(ours) {
+            Ok(seen) if missing.iter().all(|topic| seen.ends.contains_key(topic.name)) => return Ok(seen),
+            Ok(_) | Err(Failure::Passing(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(Failure::passing("the topics that were made do not show up"))
+}
+
+async fn look(client: &ClientConfig) -> Result<Seen, Failure> {
+    let mut client = client.clone();
+    // By default a topic seems to end where the first open transaction begins, whosever that is.
+    client.set("isolation.level", "read_uncommitted");
+    on_thread(move || {
+        let admin: AdminClient<Quiet> = client.create_with_context(Quiet).map_err(unreachable)?;
+        let client = admin.inner();
+        // All of them: to ask for one by name may make it.
+        let metadata = client.fetch_metadata(None, ANSWER).map_err(unreachable)?;
+        let cluster =
+            client.fetch_cluster_id(ANSWER).ok_or_else(|| Failure::passing("the cluster has no id"))?;
+        let mut ends = Ends::new();
+        for topic in metadata
+            .topics()
+            .iter()
+            .filter(|it| it.name() == USER_EVENTS || it.name().starts_with("annuaire-outbox-"))
+        {
+            let mut partitions = Vec::with_capacity(topic.partitions().len());
+            for partition in 0..topic.partitions().len() {
+                let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+                let (_, end) =
+                    client.fetch_watermarks(topic.name(), partition, ANSWER).map_err(unreachable)?;
+                partitions.push(end);
+            }
+            ends.insert(topic.name().to_owned(), partitions);
+        }
+        Ok(Seen { cluster, ends })
+    })
+    .await?
+}

@@ -1,0 +1,45 @@
+//! The sinks: where messages go. Each follows the log by itself, at its own pace.
+
+pub mod kafka;
+mod redis_stream;
+
+pub use redis_stream::{RedisStream, RedisStreamOptions};
+
+use domain::Aggregate;
+use domain::user::User;
+use event_store::reader::Failure;
+use event_store::{Fold, Step, StoredEvent};
+
+/// What an event of some aggregate says, with the states it needs for that.
+enum Told {
+    User(Step<User>),
+}
+
+/// The states of all streams whose events become messages.
+struct Folds {
+    user: Fold<User>,
+}
+
+impl Folds {
+    async fn step(&self, event: &StoredEvent) -> Result<Told, Failure> {
+        match event.stream.category() {
+            User::CATEGORY => Ok(Told::User(self.user.step(event).await?)),
+            category => Err(Failure::lasting(
+                "undecodable",
+                format!(
+                    "position {}: streams of category {category:?} are of a newer annuaire: upgrade this one",
+                    event.position
+                ),
+            )),
+        }
+    }
+}
+
+/// Counts what a sink found lost or changed, and mended by itself.
+fn count_heal(sink: &'static str, reason: &'static str) {
+    metrics::counter!("annuaire_sink_heals_total", "sink" => sink, "reason" => reason).increment(1);
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::lasting("unencodable", error.to_string()))
+}

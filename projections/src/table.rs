@@ -1,0 +1,175 @@
+//! A read model in `PostgreSQL`: rows and checkpoint in one transaction.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_store::reader::{Applied, Failure, Progress, Reader, Runner};
+use event_store::{Checkpoint, CodecError, EventStore, LogId, Position, StoredEvent};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+
+/// A read model: how events become rows.
+#[async_trait]
+pub trait Projection: Send + Sync + 'static {
+    /// Its name and the version of its form, as in its table: `users_v1`.
+    const NAME: &'static str;
+
+    /// Writes what the events mean, in order, in the caller's transaction. Takes
+    /// the time from the events; applied to the same rows twice it changes nothing.
+    async fn apply(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError>;
+}
+
+/// Why events could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An event can't be read.
+    #[error("position {position}: {source}")]
+    Undecodable {
+        /// Where the event stands.
+        position: Position,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// The database refused, or could not be reached.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Undecodable { .. } => Self::lasting("undecodable", error.to_string()),
+            ApplyError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// A runner that keeps the rows of `P` up to date, through a connection of its own. `pool` is for
+/// those who ask how far another process has come.
+#[must_use]
+pub fn runner<P: Projection>(
+    store: Arc<dyn EventStore>,
+    options: PgConnectOptions,
+    pool: PgPool,
+) -> Runner<Table<P>> {
+    let table = Table {
+        // Rows and checkpoint are lost together in a crash of the server and made again from the log.
+        options: options
+            .clone()
+            .options([("synchronous_commit", "off"), ("idle_in_transaction_session_timeout", "5s")])
+            .application_name(P::NAME)
+            .log_statements(tracing::log::LevelFilter::Trace),
+        log: store.log(),
+        session: None,
+        projection: PhantomData,
+    };
+    Runner::new(table, store, options, Progress::new(P::NAME, Rows { name: P::NAME, pool }))
+}
+
+/// The rows of a projection as something that follows the log.
+pub struct Table<P> {
+    options: PgConnectOptions,
+    log: LogId,
+    session: Option<Session>,
+    projection: PhantomData<P>,
+}
+
+struct Session {
+    connection: PgConnection,
+    at: Checkpoint,
+    epoch: i64,
+}
+
+#[async_trait]
+impl<P: Projection> Reader for Table<P> {
+    const NAME: &'static str = P::NAME;
+
+    async fn open(&mut self) -> Result<Checkpoint, Failure> {
+        self.session = None;
+        let mut connection = self.options.connect().await?;
+        let (at, epoch) = take_over(&mut connection, P::NAME, self.log).await?;
+        self.session = Some(Session { connection, at, epoch });
+        Ok(at)
+    }
+
+    async fn apply(&mut self, events: &[StoredEvent], to: Checkpoint) -> Result<(), Failure> {
+        // Taken out, so that a batch that is dropped half-way takes its connection along.
+        let Some(mut session) = self.session.take() else { return Err(Failure::passing("not open")) };
+        let mut transaction = session.connection.begin().await?;
+        advance(&mut transaction, P::NAME, session.at, to, session.epoch).await?;
+        P::apply(&mut transaction, events).await?;
+        transaction.commit().await?;
+        session.at = to;
+        self.session = Some(session);
+        Ok(())
+    }
+}
+
+/// How far the rows have come, whoever writes them.
+struct Rows {
+    name: &'static str,
+    pool: PgPool,
+}
+
+#[async_trait]
+impl Applied for Rows {
+    async fn applied(&self) -> Option<Position> {
+        sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", self.name)
+            .fetch_optional(&self.pool)
+            .await
+            .ok()
+            .flatten()
+            .map(Position::new)
+    }
+}
+
+/// Where the last leader stopped, and an epoch that shuts it out.
+async fn take_over(
+    connection: &mut PgConnection,
+    name: &str,
+    log: LogId,
+) -> Result<(Checkpoint, i64), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        INSERT INTO checkpoints (reader, log_id, generation, epoch) VALUES ($1, $2, $3, 1)
+        ON CONFLICT (reader) DO UPDATE SET epoch = checkpoints.epoch + 1
+        RETURNING log_id, generation, position, event_id, epoch
+        "#,
+        name,
+        log.id,
+        log.generation,
+    )
+    .fetch_one(connection)
+    .await?;
+    let checkpoint = Checkpoint {
+        log: LogId { id: row.log_id, generation: row.generation },
+        position: Position::new(row.position),
+        event_id: row.event_id,
+    };
+    Ok((checkpoint, row.epoch))
+}
+
+/// Moves the checkpoint; the first statement of the transaction, for it is lock and fence in one.
+async fn advance(
+    connection: &mut PgConnection,
+    name: &str,
+    from: Checkpoint,
+    to: Checkpoint,
+    epoch: i64,
+) -> Result<(), Failure> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE checkpoints SET position = $3, event_id = $4, updated_at = now()
+        WHERE reader = $1 AND position = $2 AND epoch = $5
+        "#,
+        name,
+        from.position.get(),
+        to.position.get(),
+        to.event_id,
+        epoch,
+    )
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Failure::Fenced) }
+}
