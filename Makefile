@@ -3,6 +3,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := $(TARGET)/debug/with-services
+COMMA := ,
 DENY_VERSION := 0.20.2
 DENY := .tools/cargo-deny-$(DENY_VERSION)
 
@@ -57,8 +58,9 @@ campaign: install-tests services ## run a long randomised test: NAME=kill N=50
 campaign: NAME ?= kill
 campaign: N ?= 50
 
-bench: install services ## measure: NAME=append
-	$(SERVICES) --only postgres,redis cargo run --release -p bench --bin $(NAME) -- $(ARGS)
+bench: install services ## measure: NAME=append, or NAME=outbox (needs Java)
+	$(if $(filter outbox,$(NAME)),.ci/install tests)
+	$(SERVICES) --only postgres$(if $(filter outbox,$(NAME)),$(COMMA)redis$(COMMA)kafka) cargo run --release -p bench --bin $(NAME) -- $(ARGS)
 bench: NAME ?= append
 
 install:

@@ -6,22 +6,18 @@
 //! a table with the same two indexes. Both in turn on one server, whose database
 //! is new and never analyzed; rows are counted afterwards.
 
-use std::error::Error;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use annuaire::local;
+use bench::{Failure, Values};
 use clap::Parser;
-use domain::ids::{Matricule, UserId};
-use domain::user::{self, Changes, NewUser, User};
-use domain::values::{AvatarUrl, Patch, Text};
+use domain::user::User;
 use event_store::postgres::PostgresStore;
-use event_store::{Appender, Commands, IdSource, IfMatch, Metadata, Request, StreamId, SystemClock, UuidV7};
+use event_store::{Appender, Commands, IdSource, SystemClock, UuidV7};
 use sqlx::{Connection, PgConnection, PgPool};
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// Compare appends with single inserts.
 #[derive(Parser)]
@@ -214,53 +210,6 @@ async fn rows(pool: &PgPool, table: &str) -> Result<i64, Failure> {
     Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
         .fetch_one(pool)
         .await?)
-}
-
-fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::Command> {
-    Request {
-        stream: StreamId::new("user", id),
-        command,
-        new_stream,
-        if_match: IfMatch::Any,
-        found_by: None,
-        key: None,
-        metadata: Metadata { actor: "anonymous".into(), correlation_id: Some(UuidV7.next().to_string()) },
-    }
-}
-
-/// What commands are made of, parsed once: making them is not what is measured.
-struct Values {
-    user: NewUser,
-    avatars: Vec<AvatarUrl>,
-}
-
-impl Values {
-    fn new() -> Result<Self, Failure> {
-        let user = serde_json::json!({
-            "id": "x", "matricule": "x", "nom": "Dupont", "prenom": "Jean", "ministere": "Santé", "sexe": "M",
-            "avatar": "https://example.com/avatars/dupont.png",
-        });
-        let avatar = |n: u32| AvatarUrl::parse(&format!("https://example.com/avatars/{n:012}.png"));
-        let avatars = (0..1_000).map(avatar).collect::<Result<_, _>>()?;
-        Ok(Self { user: serde_json::from_value(user)?, avatars })
-    }
-
-    /// A creation with two claims: id and matricule.
-    fn create(&self, id: &str) -> Result<Request<user::Command>, Failure> {
-        let new = NewUser {
-            id: UserId::parse(id)?,
-            matricule: Some(Matricule::parse(&format!("M{}", id.replace('-', "")))?),
-            ..self.user.clone()
-        };
-        Ok(request(id, user::Command::Create(Box::new(new)), true))
-    }
-
-    fn change(&self, id: &str) -> Result<Request<user::Command>, Failure> {
-        let nom = Text::parse(&format!("Dupont-{:012}", fastrand::u64(..1_000_000_000_000)))?;
-        let avatar = self.avatars[fastrand::usize(..self.avatars.len())].clone();
-        let changes = Changes { nom: Some(nom), avatar: Patch::Set(avatar), ..Changes::default() };
-        Ok(request(id, user::Command::Change(Box::new(changes)), false))
-    }
 }
 
 /// The columns of `events`; positions from a sequence, as a log without ours would have them.
