@@ -7,15 +7,39 @@
 mod bad_input;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/faults_kafka.rs"]
+mod faults_kafka;
+#[path = "journeys/faults_redis.rs"]
+mod faults_redis;
 #[path = "journeys/kafka.rs"]
 mod kafka;
 #[path = "journeys/kill.rs"]
 mod kill;
+#[path = "journeys/load.rs"]
+mod load;
+#[path = "journeys/log.rs"]
+mod log;
 #[path = "journeys/outage.rs"]
 mod outage;
+#[path = "journeys/private_kafka.rs"]
+mod private_kafka;
+#[path = "journeys/private_redis.rs"]
+mod private_redis;
+#[path = "journeys/profile_cache.rs"]
+mod profile_cache;
 #[path = "journeys/races.rs"]
 mod races;
 #[path = "journeys/server.rs"]
 mod server;
+#[path = "journeys/set_back.rs"]
+mod set_back;
+#[path = "journeys/sinks.rs"]
+mod sinks;
+#[path = "journeys/sinks_kill.rs"]
+mod sinks_kill;
+#[path = "journeys/sinks_outage.rs"]
+mod sinks_outage;
+#[path = "journeys/sinks_two.rs"]
+mod sinks_two;
 #[path = "journeys/users.rs"]
 mod users;

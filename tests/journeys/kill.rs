@@ -2,70 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use event_store::MIGRATOR;
-use reqwest::StatusCode;
-use serde_json::json;
 use sqlx::PgPool;
 
-use crate::server::{Server, assert_read_model_follows, text};
+use crate::load::{Load, Outcome};
+use crate::server::{Server, assert_read_model_follows, some_time};
 
 const CLIENTS: usize = 16;
 
-/// A command with a key; its name stands in its event, once in the whole log.
-#[derive(Clone)]
-struct Sent {
-    name: String,
-    /// [`None`]: a creation.
-    user: Option<String>,
-}
-
-enum Outcome {
-    Acknowledged(Sent),
-    /// No answer: done or not, for later to resolve.
-    Unknown(Sent),
-}
-
-async fn send(server: &Server, sent: &Sent) -> Option<(StatusCode, serde_json::Value)> {
-    let request = match &sent.user {
-        None => server.post("/", &json!({ "matricule": sent.name, "nom": sent.name })),
-        Some(user) => server.put(&format!("/{user}"), &json!({ "nom": sent.name })),
-    };
-    let response = request.header("idempotency-key", &sent.name).send().await.ok()?;
-    Some((response.status(), response.json().await.ok()?))
-}
-
-/// Creates and changes users until it gets no answer any more.
-async fn client(server: Arc<Server>, name: String, stop: Arc<AtomicBool>) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    let mut user = None;
-    for number in 0.. {
-        let user_of_this = if number % 4 == 0 { None } else { user.clone() };
-        let sent = Sent { name: format!("{name}.{number}"), user: user_of_this };
-        match send(&server, &sent).await {
-            Some((status, body)) => {
-                assert!(status.is_success(), "{status} {body}");
-                user = Some(text(&body, "id"));
-                outcomes.push(Outcome::Acknowledged(sent));
-            }
-            None => outcomes.push(Outcome::Unknown(sent)),
-        }
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    outcomes
-}
-
 /// How often each name stands in the log.
 async fn names(pool: &PgPool) -> HashMap<String, i64> {
-    let names: Vec<(String, i64)> =
-        sqlx::query_as("SELECT convert_from(data, 'UTF8')::jsonb ->> 'nom', count(*) FROM events GROUP BY 1")
-            .fetch_all(pool)
-            .await
-            .unwrap();
+    let names: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT coalesce(convert_from(data, 'UTF8')::jsonb ->> 'nom', 'deleted.' || substr(stream, 6)), count(*)
+         FROM events GROUP BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
     names.into_iter().collect()
 }
 
@@ -75,20 +29,10 @@ async fn kill_under_load(pool: &PgPool, times: u32) {
     let (mut acknowledged, mut unknown, mut unknown_but_done) = (0, 0, 0);
     for round in 0..times {
         let server = Arc::new(Server::on(pool).await);
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|n| tokio::spawn(client(server.clone(), format!("r{round}.c{n}"), stop.clone())))
-            .collect();
-        tokio::time::timeout(Duration::from_millis(fastrand::u64(50..800)), std::future::pending::<()>())
-            .await
-            .unwrap_err();
-        let pid = i32::try_from(server.pid()).unwrap();
-        std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-        stop.store(true, Ordering::Relaxed);
-        let mut outcomes = Vec::new();
-        for client in clients {
-            outcomes.extend(client.await.unwrap());
-        }
+        let load = Load::start(&server, CLIENTS, &format!("r{round}"));
+        some_time(50..=800).await;
+        server.signal("KILL");
+        let outcomes = load.stop().await;
 
         let before_retry = names(pool).await;
         let again = Server::on(pool).await;
@@ -101,8 +45,7 @@ async fn kill_under_load(pool: &PgPool, times: u32) {
                 Outcome::Unknown(sent) => {
                     unknown += 1;
                     unknown_but_done += before_retry.get(&sent.name).copied().unwrap_or(0);
-                    let (status, body) = send(&again, &sent).await.unwrap();
-                    assert!(status.is_success(), "seed {seed}: {status} {body}");
+                    sent.repeat(&again).await;
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The program under test as a process, a client for it, and what must hold of its database.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -71,6 +72,13 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// Sends it a signal: `KILL`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success(), "can't send {name} to {pid}");
     }
 
     /// SIGKILL, and its end.
@@ -191,4 +199,10 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "not within 30 s: {what}");
+}
+
+/// Lets a server do what it does for so many milliseconds, before something befalls it.
+pub(crate) async fn some_time(ms: RangeInclusive<u64>) {
+    let time = Duration::from_millis(fastrand::u64(ms));
+    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }

@@ -5,8 +5,10 @@
 mod cases;
 mod commands;
 mod counter;
+mod leaders;
 mod model;
 mod plans;
+mod readers;
 
 use std::sync::Arc;
 
