@@ -46,6 +46,8 @@ impl Session {
             .set("compression.codec", options.compression)
             // A batch is gathered already.
             .set("queue.buffering.max.ms", "0")
+            // Nothing to wait for: what is sent are requests that wait for answers.
+            .set("socket.nagle.disable", "true")
             .set("message.timeout.ms", "10000")
             // A broker gives a producer that vanished so long before readers may pass its messages.
             .set("transaction.timeout.ms", "15000")
