@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::{Api, Probe, Readiness};
+use command_api::{Api, Condition, Probe, Readiness};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Role};
 use crate::fatal::Fatal;
 use crate::local::Broker;
-use crate::probes::{EventLog, ReadModel, RedisServer, Sink};
+use crate::probes::{EventLog, Follower, RedisServer};
 use crate::servers::Servers;
 use crate::urls::Urls;
 
@@ -57,6 +57,9 @@ impl Parts {
         let has = |role| config.roles.contains(role);
         // Who has nothing else to do is of no use without what it writes to.
         let essential = !has(Role::Api);
+        let sink = |progress: &Progress| -> Box<dyn Probe> {
+            Box::new(Follower { progress: progress.clone(), essential, otherwise: Condition::Down })
+        };
         let (mut readers, mut background) = (Vec::<Started>::new(), Vec::<BoxFuture<'static, ()>>::new());
         let mut probes: Vec<Box<dyn Probe>> =
             vec![Box::new(EventLog(store.clone())), Box::new(command_api::Postgres(pool.clone()))];
@@ -64,7 +67,8 @@ impl Parts {
         let users = projections::runner::<Users>(log.clone(), leaders(), pool.clone());
         let users_progress = users.progress();
         background.push(measured(&users_progress, &log));
-        probes.push(Box::new(ReadModel(users_progress.clone())));
+        let otherwise = Condition::Degraded;
+        probes.push(Box::new(Follower { progress: users_progress.clone(), essential: false, otherwise }));
         if has(Role::Projections) {
             readers.push(started(users));
         }
@@ -83,7 +87,7 @@ impl Parts {
             if has(Role::Projections) {
                 let ttl = config.profile_cache_ttl;
                 let reader = ProfileCache::new(redis.clone(), log.clone(), pool.clone(), SystemClock, ttl);
-                probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+                probes.push(sink(&progress));
                 readers.push(started(Runner::new(reader, log.clone(), leaders(), progress.clone())));
             }
             if has(Role::Outbox) {
@@ -97,7 +101,7 @@ impl Parts {
                 let progress =
                     Progress::new(RedisStream::NAME, Witness::new(pool.clone(), RedisStream::NAME));
                 background.push(measured(&progress, &log));
-                probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+                probes.push(sink(&progress));
                 readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
             }
         }
@@ -113,7 +117,7 @@ impl Parts {
             let reader = Kafka::new(options, log.clone(), pool.clone());
             let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
             background.push(measured(&progress, &log));
-            probes.push(Box::new(Sink { progress: progress.clone(), essential }));
+            probes.push(sink(&progress));
             readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
         }
 

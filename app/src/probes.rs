@@ -29,35 +29,17 @@ impl Probe for EventLog {
     }
 }
 
-/// A read model that has stopped answers with what it last had.
-pub(crate) struct ReadModel(pub(crate) Progress);
-
-#[async_trait]
-impl Probe for ReadModel {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    async fn check(&self) -> Condition {
-        match self.0.state() {
-            State::Leading | State::Standby => Condition::Ok,
-            State::Failing(_) | State::Stopped(_) => Condition::Degraded,
-        }
-    }
-
-    fn reason(&self) -> Option<&'static str> {
-        self.0.state().trouble().map(|trouble| trouble.code)
-    }
-}
-
-/// What is written for others; while it stands still nothing is lost.
-pub(crate) struct Sink {
+/// What follows the log. A read model that stands still answers with what it last had; of what is
+/// written for others nothing is lost meanwhile.
+pub(crate) struct Follower {
     pub(crate) progress: Progress,
     pub(crate) essential: bool,
+    /// What it counts as when it does not follow.
+    pub(crate) otherwise: Condition,
 }
 
 #[async_trait]
-impl Probe for Sink {
+impl Probe for Follower {
     fn name(&self) -> &'static str {
         self.progress.name()
     }
@@ -69,7 +51,7 @@ impl Probe for Sink {
     async fn check(&self) -> Condition {
         match self.progress.state() {
             State::Leading | State::Standby => Condition::Ok,
-            State::Failing(_) | State::Stopped(_) => Condition::Down,
+            State::Failing(_) | State::Stopped(_) => self.otherwise,
         }
     }
 

@@ -12,8 +12,7 @@ pub async fn position_before(store: &dyn EventStore, time: DateTime<Utc>) -> Res
     let (mut before, mut after) = (0, store.head().await?.get() + 1);
     while before + 1 < after {
         let middle = before + (after - before) / 2;
-        let events = store.read_all(Position::new(middle - 1), 1).await?;
-        match events.first() {
+        match store.event_at(Position::new(middle)).await? {
             Some(event) if event.recorded_at < time => before = event.position.get(),
             _ => after = middle,
         }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::event::{Position, StoredEvent, StreamId, Version};
+use crate::subscribe::Checkpoint;
 
 /// A log of events. Positions are given in the order in which appends become
 /// visible; what an append acknowledged stays.
@@ -31,6 +32,20 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// At most `limit` events of all streams, the first behind `after`.
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The event at a position; [`None`] before the first and behind the last.
+    async fn event_at(&self, position: Position) -> Result<Option<StoredEvent>, StoreError> {
+        if position == Position::START {
+            return Ok(None);
+        }
+        Ok(self.read_all(Position::new(position.get() - 1), 1).await?.pop())
+    }
+
+    /// The place of a reader that has come as far as a position: the start where no event is there.
+    async fn checkpoint_at(&self, position: Position) -> Result<Checkpoint, StoreError> {
+        let start = Checkpoint::start(self.log());
+        Ok(self.event_at(position).await?.map_or(start, |event| start.behind(&event)))
+    }
 
     /// The stream that holds a claim.
     async fn holder(&self, claim: &ClaimValue) -> Result<Option<StreamId>, StoreError>;

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use chrono::{TimeDelta, Utc};
 use domain::Aggregate;
 use domain::user::User;
-use event_store::reader::{Applied, Failure, Progress, Reader, Witness};
+use event_store::reader::{Applied, Failure, Progress, Reader, Witness, count_heal};
 use event_store::{
     Checkpoint, Clock, EventStore, Fold, LogId, Position, StoredEvent, Subscription, position_before,
 };
@@ -132,8 +132,7 @@ impl Reader for ProfileCache {
                 "Redis has lost what it had of the profile cache up to position {}: writing it again",
                 known.position
             );
-            metrics::counter!("annuaire_sink_heals_total", "sink" => Self::NAME, "reason" => reason)
-                .increment(1);
+            count_heal(Self::NAME, reason);
         }
         let from = match state.done_again {
             Some(done_again) => done_again,
@@ -181,15 +180,10 @@ impl Reader for ProfileCache {
 impl ProfileCache {
     /// Where to begin without a checkpoint: what is older than this would have expired by now.
     async fn start(&self) -> Result<Checkpoint, Failure> {
-        let log = self.store.log();
         let ttl = TimeDelta::from_std(self.writer.ttl).unwrap_or(TimeDelta::MAX);
         let since = self.clock.now().checked_sub_signed(ttl).unwrap_or(chrono::DateTime::<Utc>::MIN_UTC);
         let position = position_before(&*self.store, since).await?;
-        if position == Position::START {
-            return Ok(Checkpoint::start(log));
-        }
-        let before = self.store.read_all(Position::new(position.get() - 1), 1).await?;
-        Ok(before.first().map_or(Checkpoint::start(log), |event| Checkpoint::start(log).behind(event)))
+        Ok(self.store.checkpoint_at(position).await?)
     }
 }
 

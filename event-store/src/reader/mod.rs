@@ -54,6 +54,11 @@ pub trait Reader: Send + 'static {
     }
 }
 
+/// Counts what a sink found lost or changed, and mended by itself.
+pub fn count_heal(sink: &'static str, reason: &'static str) {
+    metrics::counter!("annuaire_sink_heals_total", "sink" => sink, "reason" => reason).increment(1);
+}
+
 /// Why a reader could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

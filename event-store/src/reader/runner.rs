@@ -1,5 +1,6 @@
 //! Keeps a reader at the log's head.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,12 +122,15 @@ impl<R: Reader> Runner<R> {
                 seen.send_replace(Some(at));
             }
             loop {
-                let events = tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    events = subscription.next(pace.limit(at.position)) => events?,
-                    () = tokio::time::sleep(LOOK_AFTER) => {
-                        within(BATCH_WITHIN, reader.check()).await?;
-                        continue;
+                let events = {
+                    // Kept over each look: a read that is dropped half-way costs its connection.
+                    let mut next = pin!(subscription.next(pace.limit(at.position)));
+                    loop {
+                        tokio::select! {
+                            () = stop.cancelled() => return Ok(()),
+                            events = &mut next => break events?,
+                            () = tokio::time::sleep(LOOK_AFTER) => within(BATCH_WITHIN, reader.check()).await?,
+                        }
                     }
                 };
                 let to = subscription.checkpoint();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use event_store::reader::{Failure, Reader, Witness};
+use event_store::reader::{Failure, Reader, Witness, count_heal};
 use event_store::{Checkpoint, EventStore, Fold, LogId, Position, StoredEvent};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -27,7 +27,7 @@ pub use self::message::Record;
 use self::session::Session;
 use self::topics::{Ends, Topics};
 pub use self::topics::{TopicSettings, apply};
-use super::{Folds, Told, count_heal, json};
+use super::{Folds, Told, json};
 use crate::routes;
 
 /// After a commit the broker still writes its marks; a transaction that begins before they are
@@ -93,13 +93,8 @@ impl Kafka {
 
     /// Where to begin with a broker that forgets.
     async fn window(&self, length: i64) -> Result<Checkpoint, Failure> {
-        let start = Checkpoint::start(self.store.log());
-        let after = self.store.head().await?.get() - length;
-        if after <= 0 {
-            return Ok(start);
-        }
-        let event = self.store.read_all(Position::new(after - 1), 1).await?;
-        Ok(event.first().map_or(start, |event| start.behind(event)))
+        let after = (self.store.head().await?.get() - length).max(0);
+        Ok(self.store.checkpoint_at(Position::new(after)).await?)
     }
 }
 
@@ -221,9 +216,9 @@ impl Kafka {
         let mut at = known;
         for (position, id) in there.into_iter().take_while(|(position, _)| *position > known.position) {
             // Another log may write to the same topic.
-            let event = self.store.read_all(Position::new(position.get() - 1), 1).await?;
-            if let Some(event) = event.first().filter(|event| event.event_id == id) {
-                at = known.behind(event);
+            let event = self.store.event_at(position).await?;
+            if let Some(event) = event.filter(|event| event.event_id == id) {
+                at = known.behind(&event);
                 break;
             }
         }

@@ -35,11 +35,6 @@ impl Folds {
     }
 }
 
-/// Counts what a sink found lost or changed, and mended by itself.
-fn count_heal(sink: &'static str, reason: &'static str) {
-    metrics::counter!("annuaire_sink_heals_total", "sink" => sink, "reason" => reason).increment(1);
-}
-
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::lasting("unencodable", error.to_string()))
 }

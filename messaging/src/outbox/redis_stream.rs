@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_store::reader::{Failure, Progress, Reader, Witness};
+use event_store::reader::{Failure, Progress, Reader, Witness, count_heal};
 use event_store::{Checkpoint, EventStore, Fold, StoredEvent, Subscription};
 use redis::aio::ConnectionManager;
 use redis::{AsyncTypedCommands, Script};
@@ -22,7 +22,7 @@ use sqlx::PgPool;
 
 use self::book::{Book, EntryId, Found};
 use self::floors::Floors;
-use super::{Folds, Told, count_heal, json};
+use super::{Folds, Told, json};
 use crate::routes::{self, Message};
 
 /// Appends a batch if nothing is there that we don't know of.

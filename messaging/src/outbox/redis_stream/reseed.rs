@@ -1,13 +1,13 @@
 //! Finds the place to go on from when Redis has lost what we know it had.
 
 use domain::user;
-use event_store::reader::{Failure, Reader};
-use event_store::{Checkpoint, Position, StoredEvent};
+use event_store::reader::{Failure, Reader, count_heal};
+use event_store::{Checkpoint, Position};
 use redis::streams::StreamRangeReply;
 use serde::Deserialize;
 
+use super::RedisStream;
 use super::book::{Book, EntryId};
-use super::{RedisStream, count_heal};
 use crate::routes;
 
 /// How much of the log or the stream is looked through at once.
@@ -68,7 +68,8 @@ impl RedisStream {
                 else {
                     continue;
                 };
-                if let Some(event) = self.event_at(id.position()).await?
+                if let Some(position) = id.position()
+                    && let Some(event) = self.store.event_at(position).await?
                     && event.event_id == ours.event_id
                 {
                     return Ok(Some((known.behind(&event), id)));
@@ -79,11 +80,6 @@ impl RedisStream {
                 _ => return Ok(None),
             }
         }
-    }
-
-    async fn event_at(&self, position: Option<Position>) -> Result<Option<StoredEvent>, Failure> {
-        let Some(position) = position else { return Ok(None) };
-        Ok(self.store.read_all(Position::new(position.get() - 1), 1).await?.pop())
     }
 
     /// The place before the last entries up to `known`, as many as the stream may hold.
