@@ -3,9 +3,13 @@
 //!
 //! Commands come at a steady pace, through the same `Commands` and readers the service uses, all in
 //! this process; Redis and Kafka are real. The clock runs from the moment the append is acknowledged.
-//! Entries and messages are counted afterwards: none may be missing.
+//! Entries and messages are counted afterwards: none may be missing. After each round a plain
+//! transactional producer sends as much to the same broker: what that takes, ours can hardly beat.
+
+mod plain;
 
 use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +32,8 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::plain::Plain;
+
 /// Measure the way from a commit to Redis and Kafka.
 #[derive(Parser)]
 struct Options {
@@ -37,8 +43,8 @@ struct Options {
     /// Seconds of each round
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Seconds before the first round
-    #[arg(long, default_value_t = 30)]
+    /// Seconds before the first round, with four times as many events
+    #[arg(long, default_value_t = 60)]
     warm_up: u64,
     /// Events a second
     #[arg(long, default_value_t = 200)]
@@ -81,42 +87,54 @@ async fn main() -> Result<(), Failure> {
     let (to_redis, mut from_redis) = mpsc::unbounded_channel();
     let (to_kafka, mut from_kafka) = mpsc::unbounded_channel();
     tokio::spawn(read_stream(redis, to_redis));
-    let consumer = consumer(&brokers)?;
-    std::thread::spawn(move || read_topic(&consumer, &to_kafka));
+    let consumer_of_ours = consumer(&brokers, USER_EVENTS)?;
+    std::thread::spawn(move || read_topic(&consumer_of_ours, &to_kafka));
+    let mut plain = Plain::start(&brokers, PARTITIONS).await?;
+    let (to_plain, mut from_plain) = mpsc::unbounded_channel();
+    let consumer = consumer(&brokers, plain::TOPIC)?;
+    std::thread::spawn(move || read_topic(&consumer, &to_plain));
 
     println!(
         "{} rounds of {} s at {} events a second; milliseconds",
         options.rounds, options.seconds, options.rate
     );
-    // What is made and learned at the start is not what is measured: a broker just started is slow.
-    ours.round(options.rate, options.warm_up, &mut from_redis, &mut from_kafka).await?;
-    let mut medians = [const { Vec::new() }; 4];
+    // What is made and learned at the start is not what is measured: Java compiles what was called
+    // ten thousand times, so a broker just started is several times slower than one that has run.
+    ours.round(4 * options.rate, options.warm_up, &mut from_redis, &mut from_kafka).await?;
+    let begun = plain.round(options.rate, options.seconds).await?;
+    took(&begun, &mut from_plain).await?;
+    let mut medians = [const { Vec::new() }; 6];
     for round in 1..=options.rounds {
         let (redis, kafka) =
             ours.round(options.rate, options.seconds, &mut from_redis, &mut from_kafka).await?;
-        let figures =
-            [percentile(&redis, 50), percentile(&redis, 99), percentile(&kafka, 50), percentile(&kafka, 99)];
-        println!(
-            "  round {round}: Redis p50 {:>6.2} p99 {:>6.2}   Kafka p50 {:>6.2} p99 {:>6.2}   ({} events)",
-            figures[0],
-            figures[1],
-            figures[2],
-            figures[3],
-            redis.len()
-        );
-        for (all, figure) in medians.iter_mut().zip(figures) {
+        let begun = plain.round(options.rate, options.seconds).await?;
+        let plain = took(&begun, &mut from_plain).await?;
+        let figures = [&redis, &kafka, &plain].map(|it| [percentile(it, 50), percentile(it, 99)]);
+        println!("  round {round}: {}({} events)", Figures(figures), redis.len());
+        for (all, figure) in medians.iter_mut().zip(figures.concat()) {
             all.push(figure);
         }
     }
-    let [redis_50, redis_99, kafka_50, kafka_99] = medians.map(|mut figures: Vec<f64>| {
+    let medians = medians.map(|mut figures: Vec<f64>| {
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     });
-    println!(
-        "  medians: Redis p50 {redis_50:.2} p99 {redis_99:.2}   Kafka p50 {kafka_50:.2} p99 {kafka_99:.2}"
-    );
+    let [redis_50, redis_99, kafka_50, kafka_99, plain_50, plain_99] = medians;
+    println!("  medians: {}", Figures([[redis_50, redis_99], [kafka_50, kafka_99], [plain_50, plain_99]]));
     stop.cancel();
     Ok(())
+}
+
+/// Median and 99th percentile of Redis, Kafka and the plain producer.
+struct Figures([[f64; 2]; 3]);
+
+impl Display for Figures {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (name, [median, slow]) in ["Redis", "Kafka", "plain Kafka"].into_iter().zip(self.0) {
+            write!(f, "{name} p50 {median:>6.2} p99 {slow:>6.2}   ")?;
+        }
+        Ok(())
+    }
 }
 
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
@@ -251,7 +269,7 @@ async fn read_stream(url: String, arrivals: mpsc::UnboundedSender<Arrival>) -> R
     }
 }
 
-fn consumer(brokers: &str) -> Result<BaseConsumer, Failure> {
+fn consumer(brokers: &str, topic: &str) -> Result<BaseConsumer, Failure> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "bench")
@@ -260,7 +278,7 @@ fn consumer(brokers: &str) -> Result<BaseConsumer, Failure> {
         .create()?;
     let mut assignment = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        assignment.add_partition_offset(USER_EVENTS, partition, Offset::Beginning)?;
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
     consumer.assign(&assignment)?;
     Ok(consumer)

@@ -147,7 +147,14 @@ impl Kafka {
     fn java(&self) -> Command {
         let mut java = Daemon::command(Path::new("java"));
         java.current_dir(self.daemon.dir());
-        java.args(["-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        // The names that Kafka's own scripts read. Ours are for a broker that is soon there and soon gone.
+        for (variable, ours) in [
+            ("KAFKA_HEAP_OPTS", "-Xmx300m"),
+            ("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"),
+        ] {
+            let options = std::env::var(variable).unwrap_or_else(|_| ours.to_owned());
+            java.args(options.split_whitespace());
+        }
         java.args(["-Dlog4j.configuration=file:kafka.log4j.properties", "-cp", &format!("{JARS}/*")]);
         java
     }

@@ -43,6 +43,9 @@ pub trait Reader: Send + 'static {
         Ok(())
     }
 
+    /// Called once, after the last batch of a process that was told to stop.
+    async fn close(&mut self) {}
+
     /// Under which lock leaders are told apart; another one where two may lead side by side.
     fn lock(&self) -> String {
         Self::NAME.to_owned()

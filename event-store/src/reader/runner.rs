@@ -63,6 +63,7 @@ impl<R: Reader> Runner<R> {
         };
         let lead = async {
             self.keep_leading(&seen, &stop).await;
+            let _ = timeout(GRACE, self.reader.close()).await;
             drop(seen);
         };
         tokio::join!(lead, follow);

@@ -3,7 +3,7 @@
 //! A batch is one transaction: its messages, and the checkpoint as a record on a topic of our own.
 //! So a consumer that reads what is committed sees each message once, and whoever leads next finds
 //! in Kafka itself how far that has come. After any answer that did not come, or was not clear, the
-//! producer is dropped and a new one begins: Kafka then ends what the old one left open.
+//! producers are dropped and new ones begin: Kafka then ends what the old ones left open.
 
 mod checkpoint;
 mod message;
@@ -30,9 +30,13 @@ pub use self::topics::{TopicSettings, apply};
 use super::{Folds, Told, json};
 use crate::routes;
 
-/// After a commit the broker still writes its marks; a transaction that begins before they are
-/// written is sent away for 20 ms by librdkafka. Meanwhile events gather.
-const PAUSE: Duration = Duration::from_millis(2);
+/// They take turns, one transaction each: after a commit the broker still writes its marks, and sends
+/// away who begins another under the same id before they are written; librdkafka then waits 20 ms.
+/// The turns are what keeps order: one begins when the other's commit is acknowledged.
+const PRODUCERS: usize = 2;
+
+/// How often at most the known ends of the topics are written down.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the topics are looked at when there is nothing to send.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -51,10 +55,17 @@ pub struct KafkaOptions {
     pub window: Option<i64>,
 }
 
-/// The topic of our checkpoints, and the id under which Kafka lets only one of us in.
+/// The topic of our checkpoints.
 #[must_use]
 pub fn checkpoint_topic(log: LogId) -> String {
     format!("annuaire-outbox-{}", log.id)
+}
+
+/// The ids under which Kafka lets only one of us in.
+fn transactional_ids(log: LogId) -> [String; PRODUCERS] {
+    let first = checkpoint_topic(log);
+    let second = format!("{first}-2");
+    [first, second]
 }
 
 /// The topics as something that follows the log.
@@ -66,6 +77,7 @@ pub struct Kafka {
     witness: Witness,
     session: Option<Session>,
     looked_at: Instant,
+    kept_at: Instant,
 }
 
 impl Drop for Kafka {
@@ -88,6 +100,7 @@ impl Kafka {
             options,
             session: None,
             looked_at: Instant::now(),
+            kept_at: Instant::now(),
         }
     }
 
@@ -173,23 +186,24 @@ impl Reader for Kafka {
             metrics::counter!("annuaire_outbox_messages_total", "sink" => Self::NAME, "topic" => record.topic)
                 .increment(1);
         }
-        if self.options.window.is_none() {
-            let (kept, ()) = tokio::join!(self.topics.keep(session.ends()), tokio::time::sleep(PAUSE));
-            if let Err(error) = kept {
-                // The next batch makes it good.
-                tracing::debug!("Could not write how far the topics are filled: {error}");
-            }
-        }
         self.session = Some(session);
+        if self.kept_at.elapsed() > KEEP_EVERY {
+            self.keep_ends().await;
+        }
         Ok(())
     }
 
     async fn check(&mut self) -> Result<(), Failure> {
+        self.keep_ends().await;
         if self.options.window.is_some() || self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
         }
         self.looked_at = Instant::now();
         self.topics.check(&self.options.client).await.map(drop)
+    }
+
+    async fn close(&mut self) {
+        self.keep_ends().await;
     }
 
     fn lock(&self) -> String {
@@ -206,6 +220,15 @@ impl Reader for Kafka {
 }
 
 impl Kafka {
+    async fn keep_ends(&mut self) {
+        let Some(session) = self.session.as_ref().filter(|_| self.options.window.is_none()) else { return };
+        self.kept_at = Instant::now();
+        if let Err(error) = self.topics.keep(session.ends()).await {
+            // The next time makes it good.
+            tracing::debug!("Could not write how far the topics are filled: {error}");
+        }
+    }
+
     /// Where to go on when an operator has given up what Kafka lost: behind the last message that is
     /// there, for the witness may be a moment behind.
     async fn behind_what_is_there(&self, known: Checkpoint, ends: &Ends) -> Result<Checkpoint, Failure> {

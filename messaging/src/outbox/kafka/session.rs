@@ -1,4 +1,4 @@
-//! One producer and its transactions. Everything here waits: it runs on threads of its own.
+//! The producers and their transactions. Everything here waits: it runs on threads of its own.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use super::checkpoint::Stored;
 use super::message::Record;
 use super::topics::Ends;
-use super::{KafkaOptions, Quiet, checkpoint_topic, json, unreachable};
+use super::{KafkaOptions, PRODUCERS, Quiet, checkpoint_topic, json, transactional_ids, unreachable};
 
 /// How long the broker may take to let us in: it first ends what an earlier producer left open.
 const BEGIN: Duration = Duration::from_secs(25);
@@ -22,9 +22,11 @@ const BEGIN: Duration = Duration::from_secs(25);
 const DELIVERY: Duration = Duration::from_secs(12);
 const COMMIT: Duration = Duration::from_secs(12);
 
-/// A producer that Kafka let in, as the only one under its id.
+/// Producers that Kafka let in, each as the only one under its id.
 pub(super) struct Session {
-    producer: ThreadedProducer<Reports>,
+    producers: [ThreadedProducer<Reports>; PRODUCERS],
+    /// Whose turn it is.
+    turn: usize,
     reports: Reports,
     checkpoints: String,
     ends: Ends,
@@ -35,42 +37,32 @@ impl Session {
     /// Shuts out every earlier producer of this log, and waits until what they left is ended.
     pub(super) fn begin(options: &KafkaOptions, log: LogId, ends: Ends) -> Result<Self, Failure> {
         let reports = Reports::default();
-        let checkpoints = checkpoint_topic(log);
-        let producer: ThreadedProducer<Reports> = options
-            .client
-            .clone()
-            .set("transactional.id", &checkpoints)
-            .set("acks", "all")
-            // As Java and KafkaJS place keys, so that all producers of a topic agree.
-            .set("partitioner", "murmur2_random")
-            .set("compression.codec", options.compression)
-            // A batch is gathered already.
-            .set("queue.buffering.max.ms", "0")
-            // Nothing to wait for: what is sent are requests that wait for answers.
-            .set("socket.nagle.disable", "true")
-            .set("message.timeout.ms", "10000")
-            // A broker gives a producer that vanished so long before readers may pass its messages.
-            .set("transaction.timeout.ms", "15000")
-            // A topic that is gone is to be noticed, not made again.
-            .set("allow.auto.create.topics", "false")
-            .create_with_context(reports.clone())
-            .map_err(unreachable)?;
-        producer.init_transactions(BEGIN).map_err(broken)?;
-        Ok(Self { producer, reports, checkpoints, ends, is_window: options.window.is_some() })
+        let producer = |id| let_in(options, id, reports.clone());
+        let [first, second] = transactional_ids(log);
+        // Both before anything is read or sent: an earlier process then has none left to go on with.
+        let producers = [producer(&first)?, producer(&second)?];
+        let (checkpoints, is_window) = (checkpoint_topic(log), options.window.is_some());
+        Ok(Self { producers, turn: 0, reports, checkpoints, ends, is_window })
     }
 
     /// Sends a batch and its checkpoint: all of it or nothing.
     pub(super) fn send(&mut self, records: &[Record], to: Checkpoint) -> Result<(), Failure> {
-        self.try_send(records, to).map_err(|failure| match self.producer.client().fatal_error() {
+        self.try_send(records, to).map_err(|failure| match self.producer().client().fatal_error() {
             // A message may fail of that before anyone says so: as purged from the queue.
             Some((RDKafkaErrorCode::Fenced, _)) => Failure::Fenced,
             Some(_) | None => failure,
-        })
+        })?;
+        self.turn = (self.turn + 1) % PRODUCERS;
+        Ok(())
+    }
+
+    const fn producer(&self) -> &ThreadedProducer<Reports> {
+        &self.producers[self.turn]
     }
 
     fn try_send(&mut self, records: &[Record], to: Checkpoint) -> Result<(), Failure> {
         self.reports.clear();
-        self.producer.begin_transaction().map_err(broken)?;
+        self.producer().begin_transaction().map_err(broken)?;
         for record in records {
             let headers = record.headers();
             let message = || {
@@ -105,14 +97,14 @@ impl Session {
             ends[partition] = offset + 1;
         }
         self.settle()?;
-        self.producer.commit_transaction(COMMIT).map_err(broken)
+        self.producer().commit_transaction(COMMIT).map_err(broken)
     }
 
     /// Waits until the last report is put away, moments after it was handed out: a commit that finds
     /// one under way asks again only 100 ms later.
     fn settle(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + DELIVERY;
-        while self.producer.in_flight_count() > 0 {
+        while self.producer().in_flight_count() > 0 {
             if Instant::now() > deadline {
                 return Err(Failure::passing("a report was not put away"));
             }
@@ -129,7 +121,7 @@ impl Session {
     fn enqueue<'a>(&self, message: impl Fn() -> BaseRecord<'a, String, String>) -> Result<(), Failure> {
         let deadline = Instant::now() + DELIVERY;
         loop {
-            match self.producer.send(message()) {
+            match self.producer().send(message()) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
                     if Instant::now() < deadline =>
@@ -140,6 +132,31 @@ impl Session {
             }
         }
     }
+}
+
+/// A producer, once Kafka has shut out whoever had its id and ended what they left open.
+fn let_in(options: &KafkaOptions, id: &str, reports: Reports) -> Result<ThreadedProducer<Reports>, Failure> {
+    let producer: ThreadedProducer<Reports> = options
+        .client
+        .clone()
+        .set("transactional.id", id)
+        .set("acks", "all")
+        // As Java and KafkaJS place keys, so that all producers of a topic agree.
+        .set("partitioner", "murmur2_random")
+        .set("compression.codec", options.compression)
+        // A batch is gathered already.
+        .set("queue.buffering.max.ms", "0")
+        // Nothing to wait for: what is sent are requests that wait for answers.
+        .set("socket.nagle.disable", "true")
+        .set("message.timeout.ms", "10000")
+        // A broker gives a producer that vanished so long before readers may pass its messages.
+        .set("transaction.timeout.ms", "15000")
+        // A topic that is gone is to be noticed, not made again.
+        .set("allow.auto.create.topics", "false")
+        .create_with_context(reports)
+        .map_err(unreachable)?;
+    producer.init_transactions(BEGIN).map_err(broken)?;
+    Ok(producer)
 }
 
 /// What Kafka says became of each message.

@@ -33,6 +33,8 @@ pub(super) struct Topics {
     settings: TopicSettings,
     log: LogId,
     cluster: String,
+    /// The ends that were written down last.
+    kept: Ends,
     /// Whether the topic of checkpoints was not known before: then what it lacks was given up.
     accepts_loss: bool,
 }
@@ -45,7 +47,7 @@ struct Seen {
 
 impl Topics {
     pub(super) fn new(pool: PgPool, settings: TopicSettings, log: LogId) -> Self {
-        Self { pool, settings, log, cluster: String::new(), accepts_loss: false }
+        Self { pool, settings, log, cluster: String::new(), kept: Ends::new(), accepts_loss: false }
     }
 
     /// Makes topics that this log did not know yet, and refuses those that are not what they were.
@@ -82,6 +84,7 @@ impl Topics {
                 return Err(refuse("topic_remade", &found));
             }
         }
+        self.kept = known.iter().map(|topic| (topic.name.clone(), topic.ends.clone())).collect();
         let checkpoints = checkpoint_topic(self.log);
         self.accepts_loss = !known.iter().any(|topic| topic.name == checkpoints);
         self.cluster = seen.cluster;
@@ -93,7 +96,10 @@ impl Topics {
     }
 
     /// Takes note of how far each topic is filled.
-    pub(super) async fn keep(&self, ends: &Ends) -> Result<(), sqlx::Error> {
+    pub(super) async fn keep(&mut self, ends: &Ends) -> Result<(), sqlx::Error> {
+        if self.kept == *ends {
+            return Ok(());
+        }
         for (name, ends) in ends {
             sqlx::query!(
                 r#"
@@ -110,6 +116,7 @@ impl Topics {
             .execute(&self.pool)
             .await?;
         }
+        self.kept.clone_from(ends);
         Ok(())
     }
 }
@@ -124,7 +131,7 @@ pub async fn apply(
     pool: &PgPool,
     accept_loss: bool,
 ) -> Result<Vec<String>, Failure> {
-    let before = look(client).await?.ends;
+    let before = look(client, log).await?.ends;
     let after = if accept_loss {
         let seen = make_missing(client, settings, log, |_| true).await?;
         sqlx::query!("DELETE FROM topics").execute(pool).await?;
@@ -160,11 +167,7 @@ async fn make_missing(
             .set("segment.ms", "3600000")
             .set("min.cleanable.dirty.ratio", "0.1"),
     ];
-    let ours = |seen: Seen| {
-        let ends = seen.ends.into_iter().filter(|(name, _)| *name == USER_EVENTS || *name == checkpoints);
-        Seen { cluster: seen.cluster, ends: ends.collect() }
-    };
-    let seen = ours(look(client).await?);
+    let seen = look(client, log).await?;
     let missing: Vec<_> =
         topics.iter().filter(|it| !seen.ends.contains_key(it.name) && may_make(it.name)).collect();
     if missing.is_empty() {
@@ -183,7 +186,7 @@ async fn make_missing(
     }
     // What was made is not known to every broker at once, and has no leader at first.
     for _ in 0..50 {
-        match look(client).await.map(ours) {
+        match look(client, log).await {
             Ok(seen) if missing.iter().all(|topic| seen.ends.contains_key(topic.name)) => return Ok(seen),
             Ok(_) | Err(Failure::Passing(_)) => {}
             Err(failure) => return Err(failure),
@@ -193,8 +196,9 @@ async fn make_missing(
     Err(Failure::passing("the topics that were made do not show up"))
 }
 
-async fn look(client: &ClientConfig) -> Result<Seen, Failure> {
-    let mut client = client.clone();
+/// Our topics, as they are.
+async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
+    let (mut client, checkpoints) = (client.clone(), checkpoint_topic(log));
     // By default a topic seems to end where the first open transaction begins, whosever that is.
     client.set("isolation.level", "read_uncommitted");
     on_thread(move || {
@@ -205,10 +209,8 @@ async fn look(client: &ClientConfig) -> Result<Seen, Failure> {
         let cluster =
             client.fetch_cluster_id(ANSWER).ok_or_else(|| Failure::passing("the cluster has no id"))?;
         let mut ends = Ends::new();
-        for topic in metadata
-            .topics()
-            .iter()
-            .filter(|it| it.name() == USER_EVENTS || it.name().starts_with("annuaire-outbox-"))
+        for topic in
+            metadata.topics().iter().filter(|it| it.name() == USER_EVENTS || it.name() == checkpoints)
         {
             let mut partitions = Vec::with_capacity(topic.partitions().len());
             for partition in 0..topic.partitions().len() {
