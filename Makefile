@@ -15,6 +15,9 @@ ifeq ($(shell echo 'int main(void) { return 0; }' | cc -fuse-ld=mold -x c - -o /
 export RUSTFLAGS := $(strip $(RUSTFLAGS) -Clink-arg=-fuse-ld=mold)
 endif
 
+# Most tests wait for a server most of the time.
+export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
+
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 

@@ -63,9 +63,10 @@ Try it, in another terminal (each answer names the user's id):
   curl -iw '\n' -X POST {base}/ -H 'Content-Type: application/json' \
        -d '{{"matricule":"TEST123","nom":"Test","prenom":"User","ministere":"IT","sexe":"M"}}'
   curl -iw '\n' -X PUT {base}/TEST123 -H 'Content-Type: application/json' -d '{{"nom":"UpdatedName"}}'
-  curl -iw '\n' {base}/TEST123
-  curl -iw '\n' -X DELETE {base}/TEST123"#
+  curl -iw '\n' {base}/TEST123"#
             )?;
+            self.profile(f)?;
+            writeln!(f, "  curl -iw '\\n' -X DELETE {base}/TEST123")?;
             if let Some(server) = &servers.postgres {
                 writeln!(f, "  psql '{}' -c 'SELECT * FROM events_readable'", server.url())?;
             }
@@ -76,25 +77,32 @@ Try it, in another terminal (each answer names the user's id):
 }
 
 impl Banner<'_> {
+    /// How to look at the cached profile.
+    fn profile(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.redis_cli().filter(|_| self.config.roles.contains(Role::Projections)) {
+            Some(cli) => writeln!(f, "  {cli} HGETALL user:profile:TEST123"),
+            None => Ok(()),
+        }
+    }
+
+    fn redis_cli(&self) -> Option<String> {
+        let url = match (&self.servers.redis, &self.config.redis) {
+            (Some(server), _) => server.url(),
+            // With a password it is better not on the screen.
+            (None, Redis::Url(url)) if url.masked() == url.expose() => url.masked(),
+            (None, Redis::Url(_)) => "\"$REDIS_URL\"".to_owned(),
+            (None, Redis::Private) => return None,
+        };
+        // Everyone has the port that redis-cli takes by itself.
+        let is_usual = url == "redis://127.0.0.1:6379";
+        Some(if is_usual { "redis-cli".to_owned() } else { format!("redis-cli -u {url}") })
+    }
+
     /// How to look at what is written for others.
     fn sinks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { config, servers, .. } = self;
-        let redis = match (&servers.redis, &config.redis) {
-            (Some(server), _) => Some(server.url()),
-            // With a password it is better not on the screen.
-            (None, Redis::Url(url)) if url.masked() == url.expose() => Some(url.masked()),
-            (None, Redis::Url(_)) => Some("\"$REDIS_URL\"".to_owned()),
-            (None, Redis::Private) => None,
-        };
-        if let Some(url) = redis.filter(|_| config.roles.contains(Role::Outbox)) {
-            // Everyone has the port that redis-cli takes by itself.
-            let cli = if url == "redis://127.0.0.1:6379" {
-                "redis-cli".to_owned()
-            } else {
-                format!("redis-cli -u {url}")
-            };
+        if let Some(cli) = self.redis_cli().filter(|_| config.roles.contains(Role::Outbox)) {
             writeln!(f, "  {cli} XREAD COUNT 10 STREAMS {} 0", config.users_stream.name)?;
-            writeln!(f, "  {cli} HGETALL user:profile:TEST123")?;
         }
         let brokers = match (&servers.broker, &config.kafka) {
             (Some(broker), _) => Some(broker.bootstrap()),
@@ -102,7 +110,7 @@ impl Banner<'_> {
             (None, Kafka::Embedded) => None,
         };
         if let Some(brokers) = brokers.filter(|_| config.roles.contains(Role::Outbox)) {
-            writeln!(f, "  kcat -C -b {brokers} -t user.events -o beginning -e")?;
+            writeln!(f, "  kcat -C -b {brokers} -t user.events -o beginning -e -f '%k %h %s\\n'")?;
         }
         Ok(())
     }

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// How long a client may take to send a request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -36,6 +39,14 @@ pub async fn bind(sockets: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(listeners)
+}
+
+/// A router that is at each request the latest of these.
+pub fn latest(routers: watch::Receiver<Router>) -> Router {
+    Router::new().fallback(move |request: Request| {
+        let router = routers.borrow().clone();
+        router.oneshot(request)
+    })
 }
 
 /// Serves until `stop`, then for as long as requests in flight take, 10 s at most.

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_store::UuidV7;
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +52,9 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     })?;
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(config.http.port, |a| a.port());
 
+    // Who asks while the log is awaited gets an answer, too.
+    let (current, router) = watch::channel(command_api::starting_router(metrics.clone(), Arc::new(UuidV7)));
+    let http = tokio::spawn(http::serve(listeners, http::latest(router), stop.clone()));
     let store = tokio::select! {
         store = startup::open_log(config, &urls) => Arc::new(store?),
         () = stop.cancelled() => return Ok(()),
@@ -57,11 +62,11 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     let Parts { api, readers, background } =
         Parts::wire(config, servers, &urls, &store, metrics.clone()).await?;
     let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
-    let router = if config.roles.contains(Role::Api) {
+    let _starting = current.send_replace(if config.roles.contains(Role::Api) {
         command_api::router(api)
     } else {
         command_api::operations_router(api)
-    };
+    });
 
     // These outlive HTTP: the last answers wait for what they do.
     let end = CancellationToken::new();
@@ -84,7 +89,8 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         readiness.drain();
         tracing::info!("Stopping: no new connections, finishing what is in flight");
     };
-    tokio::join!(http::serve(listeners, router, stop.clone()), draining);
+    let (served, ()) = tokio::join!(http, draining);
+    served.map_err(|e| Fatal::new("the HTTP server broke off", e))?;
     end.cancel();
     if tokio::time::timeout(END_WITHIN, tasks.wait()).await.is_err() {
         tracing::warn!(

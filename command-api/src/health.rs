@@ -10,13 +10,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
+use event_store::IdSource;
 use futures::future;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
 use crate::error::{ApiError, ErrorBody, RETRY_AFTER};
-use crate::{Api, answer};
+use crate::{Api, answer, envelope};
 
 /// After so long a part counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -180,6 +182,18 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health", get(ready))
+}
+
+/// Health and figures of a process whose parts are not there yet; who wants more is to come again.
+pub fn starting_router(metrics: PrometheusHandle, ids: Arc<dyn IdSource>) -> Router {
+    let starting = || async { Report { status: "starting", parts: Vec::new() }.answer() };
+    let routes = Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(starting))
+        .route("/health", get(starting))
+        .route("/metrics", get(|| async move { crate::metrics::text(&metrics) }))
+        .fallback(|| async { ApiError::unavailable("the log is not open yet") });
+    envelope::around(routes, ids)
 }
 
 async fn live() -> Result<Response, ApiError> {

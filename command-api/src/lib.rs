@@ -31,7 +31,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::Warmer;
 use sqlx::PgPool;
 
-pub use health::{Condition, Postgres, Probe, Readiness};
+pub use health::{Condition, Postgres, Probe, Readiness, starting_router};
 
 use crate::error::ApiError;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::Api;
 
@@ -12,5 +13,9 @@ const TEXT: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; versi
 
 /// Everything the recorder has gathered.
 pub(crate) async fn show(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    (TEXT, api.metrics.render())
+    text(&api.metrics)
+}
+
+pub(crate) fn text(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
+    (TEXT, metrics.render())
 }

@@ -112,7 +112,7 @@ impl Reader for ProfileCache {
     async fn open(&mut self) -> Result<Checkpoint, Failure> {
         self.session = None;
         let log = self.store.log();
-        let state = State::read(&mut self.redis, log).await.map_err(Failure::passing)?;
+        let state = State::read(&mut self.redis, log).await?;
         if let Some(other) = state.other_log {
             let how =
                 format!("choose another Redis, or delete the key {STATE} to fill the cache from this log");
@@ -139,7 +139,7 @@ impl Reader for ProfileCache {
             None => self.start().await?,
         };
         for field in [APPLIED, DONE_AGAIN] {
-            self.writer.write(&[], field, None, from).await.map_err(Failure::passing)?;
+            self.writer.write(&[], field, None, from).await?;
         }
         let again = Again::start(self.writer.clone(), from.position);
         self.session = Some(Session { at: from.position, again });
@@ -154,7 +154,7 @@ impl Reader for ProfileCache {
         }
         let entries = entries.into_vec();
         let written = self.writer.write(&entries, APPLIED, Some(session.at), to).await;
-        if !written.map_err(Failure::passing)? {
+        if !written? {
             return Err(Failure::passing("Redis has lost what it had of the cache"));
         }
         session.at = to.position;
@@ -165,7 +165,7 @@ impl Reader for ProfileCache {
 
     async fn check(&mut self) -> Result<(), Failure> {
         let Some(Session { at, .. }) = self.session else { return Err(Failure::passing("not open")) };
-        let state = State::read(&mut self.redis, self.store.log()).await.map_err(Failure::passing)?;
+        let state = State::read(&mut self.redis, self.store.log()).await?;
         if state.applied.is_some_and(|applied| applied.position >= at) {
             return Ok(());
         }

@@ -92,8 +92,11 @@ async fn without_the_topic_of_checkpoints_the_sink_stops_and_doubles_nothing(poo
     assert_eq!(kafka.apply(&log).await, [checkpoints(&log)]);
     catch_up(&sink, &log).await;
     assert_eq!(kafka.by_key().await, messages_after(&log, 0).await);
+}
 
-    // Made again by someone, while the sink is not there.
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_topic_of_checkpoints_made_again_while_nobody_looks_stops_the_sink(pool: PgPool) {
+    let (log, kafka, sink) = filled(&pool).await;
     sink.end().await;
     kafka.make_again(&checkpoints(&log)).await;
     log.some_users("later").await;

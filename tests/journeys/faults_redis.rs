@@ -58,6 +58,32 @@ async fn after_flushall_while_nobody_looks_everything_comes_again(pool: PgPool) 
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn while_redis_refuses_us_the_cache_says_why_and_the_stream_waits_for_it(pool: PgPool) {
+    let (log, redis, sinks) = filled(&pool).await;
+    redis.command::<()>(&["ACL", "SETUSER", "default", "-@scripting"]).await;
+    log.some_users("meanwhile").await;
+    let trouble = sinks.cache.stopped().await;
+    assert_eq!(trouble.code, "redis_refuses", "{}", trouble.reason);
+    assert!(trouble.reason.contains("no permissions"), "{}", trouble.reason);
+    redis.command::<()>(&["ACL", "SETUSER", "default", "+@all"]).await;
+    go_on(&log, &sinks).await;
+    assert_follows(&log, &redis).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_key_that_is_no_stream_stops_the_sink(pool: PgPool) {
+    let (log, redis, sinks) = filled(&pool).await;
+    redis.command::<()>(&["SET", STREAM, "not ours"]).await;
+    log.some_users("meanwhile").await;
+    let trouble = sinks.stream.stopped().await;
+    assert_eq!(trouble.code, "redis_refuses", "{}", trouble.reason);
+    assert!(trouble.reason.contains("WRONGTYPE"), "{}", trouble.reason);
+    redis.command::<()>(&["DEL", STREAM]).await;
+    go_on(&log, &sinks).await;
+    assert_follows(&log, &redis).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn a_deleted_stream_comes_again_under_the_same_ids(pool: PgPool) {
     let (log, redis, sinks) = filled(&pool).await;
     redis.command::<()>(&["DEL", STREAM]).await;

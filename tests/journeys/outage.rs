@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use annuaire::local::Postgres;
+use annuaire::local::{Postgres, free_port, terminate};
 use event_store::MIGRATOR;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{Server, assert_read_model_follows, eventually, header};
+use crate::server::{Server, annuaire, assert_read_model_follows, eventually, header};
 
 /// What a client saw of one request.
 struct Seen {
@@ -174,4 +174,34 @@ async fn ten_thousand_clients_hang_up(pool: PgPool) {
     let (code, log) = server.stop().await;
     assert_eq!(code, Some(0));
     assert!(!log.contains("panicked") && !log.contains("25P02"), "{log}");
+}
+
+#[tokio::test]
+async fn while_postgres_is_awaited_health_says_so_and_commands_are_sent_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, nobody) = (free_port().unwrap(), free_port().unwrap());
+    let variables = [
+        ("DATABASE_URL", &*format!("postgres://nobody@127.0.0.1:{nobody}/none")),
+        ("AUTH_USER_SERVICE_PORT", &*port.to_string()),
+        ("REDIS_URL", &std::env::var("REDIS_URL").unwrap()),
+        ("KAFKA_BROKERS", &std::env::var("KAFKA_BROKERS").unwrap()),
+    ];
+    let mut server = annuaire(&["serve"], &variables, folder.path()).spawn().unwrap();
+    let (client, base) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+    let get = async |path: &str| {
+        eventually("it answers", async || client.get(&base).send().await.is_ok()).await;
+        client.get(format!("{base}{path}")).send().await.unwrap()
+    };
+    assert_eq!(get("/health/live").await.status(), 200);
+    assert_eq!(get("/metrics").await.status(), 200);
+    for path in ["/health", "/health/ready"] {
+        let response = get(path).await;
+        assert_eq!(response.status(), 503);
+        let body: serde_json::Value = response.json().await.unwrap();
+        assert_eq!((&body["status"], &body["code"]), (&json!("starting"), &json!("UNAVAILABLE")));
+    }
+    let refused = client.post(&base).json(&json!({ "matricule": "M1", "nom": "N" })).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    terminate(server.id().unwrap()).unwrap();
+    assert!(server.wait().await.unwrap().success());
 }

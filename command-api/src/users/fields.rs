@@ -145,6 +145,8 @@ impl Fields {
             None => Patch::Keep,
             Some(Value::Null) => Patch::Clear,
             Some(Value::String(text)) if text.trim().is_empty() => Patch::Clear,
+            // What a profile shows where there are none.
+            Some(Value::Object(empty)) if empty.is_empty() => Patch::Clear,
             Some(value) => match Preferences::parse(value) {
                 Ok(preferences) => Patch::Set(preferences),
                 Err(invalid) => self.refuse(NAME, invalid.to_string()).unwrap_or_default(),

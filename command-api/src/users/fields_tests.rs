@@ -109,6 +109,8 @@ fn empty_optional_fields_are_absent_at_creation() {
         "userType": "", "isCompanyOwner": null,
     });
     assert_eq!(created(&body).unwrap(), created(&json!({ "matricule": "1", "nom": "a" })).unwrap());
+    // A profile without preferences shows {}.
+    assert_eq!(created(&with("preferences", json!({}))).unwrap().preferences, None);
 }
 
 #[test]

@@ -114,6 +114,23 @@ impl From<StoreError> for Failure {
     }
 }
 
+#[cfg(feature = "redis")]
+impl From<redis::RedisError> for Failure {
+    /// What Redis says of who we are or of a key will not pass by itself; the names are those of its
+    /// error replies.
+    fn from(error: redis::RedisError) -> Self {
+        // Of several, as of a pipeline, the first.
+        let first = error.clone().into_server_errors().and_then(|all| Some(all.first()?.1.clone()));
+        let refuses =
+            first.is_some_and(|it| matches!(it.code(), "NOAUTH" | "WRONGPASS" | "NOPERM" | "WRONGTYPE"));
+        if refuses || error.kind() == redis::ErrorKind::AuthenticationFailed {
+            Self::lasting("redis_refuses", error.to_string())
+        } else {
+            Self::passing(error)
+        }
+    }
+}
+
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error() {

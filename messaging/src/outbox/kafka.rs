@@ -10,7 +10,7 @@ mod message;
 mod session;
 mod topics;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -251,9 +251,17 @@ impl Kafka {
     }
 }
 
-/// What librdkafka says of each connection is for experts; what matters comes back as an error.
-#[derive(Clone, Copy, Default)]
-struct Quiet;
+/// What librdkafka says of each connection is for experts; what matters comes back as an error. Of an
+/// error that only says that nothing came back, the last of it is the reason.
+#[derive(Clone, Default)]
+struct Quiet(Arc<Mutex<Option<String>>>);
+
+impl Quiet {
+    fn unreachable(&self, error: &KafkaError) -> Failure {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Failure::passing(last.map_or_else(|| error.to_string(), |last| format!("{error}: {last}")))
+    }
+}
 
 impl ClientContext for Quiet {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -262,6 +270,7 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("librdkafka: {error}: {reason}");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
 

@@ -134,7 +134,7 @@ impl Reader for RedisStream {
         self.session = None;
         self.floors.read().await?;
         let log = self.store.log();
-        let text: Option<String> = self.redis.get(&self.book_key).await.map_err(Failure::passing)?;
+        let text: Option<String> = self.redis.get(&self.book_key).await?;
         let known = self.witness.read().await?.filter(|known| known.log == log);
         let book = match text.as_deref().map(Book::parse) {
             Some(Err(reason)) => return Err(self.unusable(&reason)),
@@ -220,7 +220,7 @@ impl Reader for RedisStream {
             return Err(Failure::passing("not open"));
         };
         let (in_redis, book) = (in_redis.clone(), *book);
-        let text: Option<String> = self.redis.get(&self.book_key).await.map_err(Failure::passing)?;
+        let text: Option<String> = self.redis.get(&self.book_key).await?;
         if text.unwrap_or_default() == in_redis && self.holds(&book).await? {
             return Ok(());
         }
@@ -248,8 +248,7 @@ impl RedisStream {
         for (id, payload) in entries {
             call.arg(id.to_string()).arg(*payload);
         }
-        let (verdict, what, book): (String, String, String) =
-            call.invoke_async(&mut self.redis).await.map_err(Failure::passing)?;
+        let (verdict, what, book): (String, String, String) = call.invoke_async(&mut self.redis).await?;
         Ok(Found::read(&verdict, &what, book))
     }
 
@@ -257,15 +256,12 @@ impl RedisStream {
     /// trimmed away since.
     async fn holds(&mut self, book: &Book) -> Result<bool, Failure> {
         let Some(last) = book.last else { return Ok(true) };
-        let exists = self.redis.exists(&self.options.key).await.map_err(Failure::passing)?;
+        let exists = self.redis.exists(&self.options.key).await?;
         if !exists {
             return Ok(false);
         }
-        let info: HashMap<String, redis::Value> = redis::cmd("XINFO")
-            .arg(&["STREAM", &self.options.key])
-            .query_async(&mut self.redis)
-            .await
-            .map_err(Failure::passing)?;
+        let info: HashMap<String, redis::Value> =
+            redis::cmd("XINFO").arg(&["STREAM", &self.options.key]).query_async(&mut self.redis).await?;
         let top = info.get("last-generated-id").and_then(|id| redis::from_redis_value_ref::<String>(id).ok());
         if top.and_then(|id| EntryId::parse(&id)) == Some(last) {
             return Ok(true);
@@ -276,11 +272,8 @@ impl RedisStream {
             return Ok(given >= then);
         }
         let id = last.to_string();
-        let there: Vec<redis::Value> = redis::cmd("XRANGE")
-            .arg(&[&self.options.key, &id, &id])
-            .query_async(&mut self.redis)
-            .await
-            .map_err(Failure::passing)?;
+        let there: Vec<redis::Value> =
+            redis::cmd("XRANGE").arg(&[&self.options.key, &id, &id]).query_async(&mut self.redis).await?;
         Ok(!there.is_empty())
     }
 

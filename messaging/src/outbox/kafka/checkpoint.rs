@@ -92,7 +92,7 @@ fn last_record<T>(
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
-        .create_with_context(Quiet)
+        .create_with_context(Quiet::default())
         .map_err(unreachable)?;
     let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(unreachable)?;
     let mut tail = TAIL;

@@ -173,7 +173,7 @@ async fn make_missing(
     if missing.is_empty() {
         return Ok(seen);
     }
-    let admin: AdminClient<Quiet> = client.create_with_context(Quiet).map_err(unreachable)?;
+    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
     let wait = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
     for made in admin.create_topics(missing.iter().copied(), &wait).await.map_err(unreachable)? {
         match made {
@@ -202,10 +202,11 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
     // By default a topic seems to end where the first open transaction begins, whosever that is.
     client.set("isolation.level", "read_uncommitted");
     on_thread(move || {
-        let admin: AdminClient<Quiet> = client.create_with_context(Quiet).map_err(unreachable)?;
+        let heard = Quiet::default();
+        let admin: AdminClient<Quiet> = client.create_with_context(heard.clone()).map_err(unreachable)?;
         let client = admin.inner();
         // All of them: to ask for one by name may make it.
-        let metadata = client.fetch_metadata(None, ANSWER).map_err(unreachable)?;
+        let metadata = client.fetch_metadata(None, ANSWER).map_err(|error| heard.unreachable(&error))?;
         let cluster =
             client.fetch_cluster_id(ANSWER).ok_or_else(|| Failure::passing("the cluster has no id"))?;
         let mut ends = Ends::new();

@@ -97,6 +97,9 @@ impl Found {
         match (verdict, EntryId::parse(what)) {
             ("done", _) => Self::AsKnown { book },
             ("above", Some(top)) => Self::Above { top },
+            ("moved", _) if what.is_empty() => {
+                Self::Otherwise("Redis has lost our book on the stream".to_owned())
+            }
             ("moved", _) => {
                 Self::Otherwise(format!("our book on the stream is not what we wrote, but {what:?}"))
             }

@@ -59,8 +59,7 @@ impl RedisStream {
                 .arg("COUNT")
                 .arg(PAGE)
                 .query_async(&mut self.redis)
-                .await
-                .map_err(Failure::passing)?;
+                .await?;
             for entry in &page.ids {
                 let payload = entry.get::<String>("payload").unwrap_or_default();
                 let (Some(id), Ok(ours)) =
