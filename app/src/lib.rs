@@ -18,5 +18,6 @@ pub mod serve;
 mod servers;
 mod startup;
 pub mod telemetry;
+mod tools;
 mod topics;
 mod urls;

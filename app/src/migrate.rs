@@ -4,26 +4,14 @@ use sqlx::migrate::Migrate;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::fatal::Fatal;
-use crate::local::Postgres;
+use crate::tools;
 use crate::urls::Urls;
 
 /// Applies the migrations that the databases lack.
 pub async fn run(config: Config) -> Result<(), Fatal> {
-    let private = match &config.database {
-        Database::Private => Some(
-            Postgres::start(&config.data_dir)
-                .await
-                .map_err(|e| Fatal::new("can't start the private PostgreSQL", e))?,
-        ),
-        Database::Url(_) => None,
-    };
-    let applied = apply_all(&Urls::of(&config, private.as_ref())).await;
-    if let Some(server) = private {
-        server.stop().await;
-    }
-    applied
+    tools::run(config, async |tools| apply_all(&tools.urls).await).await
 }
 
 /// Brings every schema up to date.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Role};
 use crate::fatal::Fatal;
-use crate::local::Broker;
+use crate::local::{self, Broker};
 use crate::probes::{EventLog, Follower, RedisServer};
 use crate::servers::Servers;
 use crate::urls::Urls;
@@ -74,7 +74,8 @@ impl Parts {
         }
 
         let mut cache = None;
-        if let Some(redis) = redis_of(config, servers)? {
+        let private_redis = servers.redis.as_ref().map(local::Redis::url);
+        if let Some(redis) = redis_of(config, private_redis.as_deref())? {
             probes.push(Box::new(RedisServer::new(redis.clone(), essential)));
             let (warmer, work) =
                 Warmer::new(redis.clone(), pool.clone(), log.log(), config.profile_cache_ttl);
@@ -96,7 +97,7 @@ impl Parts {
                     max_len: config.users_stream.max_len,
                 };
                 // A connection of its own: a long batch of one must not hold up the other.
-                let redis = redis_of(config, servers)?.unwrap_or(redis);
+                let redis = redis_of(config, private_redis.as_deref())?.unwrap_or(redis);
                 let reader = RedisStream::new(redis, log.clone(), pool.clone(), progress, options);
                 let progress =
                     Progress::new(RedisStream::NAME, Witness::new(pool.clone(), RedisStream::NAME));
@@ -144,11 +145,12 @@ fn measured(progress: &Progress, log: &Arc<dyn EventStore>) -> BoxFuture<'static
     async move { progress.measure(log, SystemClock).await }.boxed()
 }
 
-/// A connection to Redis, made when it is used; [`None`] where this process has none.
-fn redis_of(config: &Config, servers: &Servers) -> Result<Option<ConnectionManager>, Fatal> {
-    let url = match (&config.redis, &servers.redis) {
-        (config::Redis::Url(url), _) => url.expose().to_owned(),
-        (config::Redis::Private, Some(server)) => server.url(),
+/// A connection to Redis, made when it is used; `private` is the URL of our own. [`None`] where there is
+/// neither.
+pub(crate) fn redis_of(config: &Config, private: Option<&str>) -> Result<Option<ConnectionManager>, Fatal> {
+    let url = match (&config.redis, private) {
+        (config::Redis::Url(url), _) => url.expose(),
+        (config::Redis::Private, Some(url)) => url,
         (config::Redis::Private, None) => return Ok(None),
     };
     let unusable = |e| Fatal::new("can't use REDIS_URL", e);

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::banner::Banner;
 use crate::config::{AuthMode, Config, Role};
 use crate::fatal::Fatal;
+use crate::local::Postgres;
 use crate::parts::Parts;
 use crate::servers::Servers;
 use crate::urls::Urls;
@@ -44,7 +45,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         tracing::warn!("No authentication: whoever reaches the port acts as an administrator");
     }
     let metrics = telemetry::metrics()?;
-    let urls = Urls::of(config, servers.postgres.as_ref());
+    let urls = Urls::of(config, servers.postgres.as_ref().map(Postgres::connect_options));
     let sockets = config.http.host.sockets(config.http.port);
     let listeners = http::bind(&sockets).await.map_err(|e| {
         let address = sockets.first().map_or_else(String::new, ToString::to_string);

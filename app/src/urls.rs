@@ -3,7 +3,6 @@
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::{Config, Database, PostgresUrl};
-use crate::local::Postgres;
 
 /// How to connect to each database.
 pub(crate) struct Urls {
@@ -16,11 +15,11 @@ pub(crate) struct Urls {
 }
 
 impl Urls {
-    /// As configured; `private` is the running server where none was named.
-    pub(crate) fn of(config: &Config, private: Option<&Postgres>) -> Self {
+    /// As configured; `private` leads to our own running server where none was named.
+    pub(crate) fn of(config: &Config, private: Option<PgConnectOptions>) -> Self {
         let read_models = match (&config.database, private) {
             (Database::Url(url), _) => url.connect_options(),
-            (Database::Private, Some(server)) => server.connect_options(),
+            (Database::Private, Some(server)) => server,
             (Database::Private, None) => PgConnectOptions::new(),
         };
         let owner = config.migration_url.as_ref().map(PostgresUrl::connect_options);

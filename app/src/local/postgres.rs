@@ -78,6 +78,20 @@ impl Postgres {
         Ok(server)
     }
 
+    /// How to connect to the server of this folder, if one runs there, whoever started it.
+    pub async fn running(dir: &Path) -> Option<PgConnectOptions> {
+        let folders = Folders::under(&dir.canonicalize().ok()?);
+        // In a temporary folder it may be someone else's.
+        Account::for_servers().ok().filter(|account| folders.socket_is_of(*account))?;
+        let options = folders.connect_options(NAME);
+        let mut connection = options.connect().await.ok()?;
+        let cluster: Result<String, _> =
+            sqlx::query_scalar("SHOW cluster_name").fetch_one(&mut connection).await;
+        // The answer is all that was wanted.
+        let _ = connection.close().await;
+        (cluster.ok()? == folders.cluster).then_some(options)
+    }
+
     /// Where to connect; the same after every start on this folder.
     #[must_use]
     pub fn url(&self) -> String {
@@ -89,12 +103,7 @@ impl Postgres {
     /// How to connect there, without the way through the URL.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(&self.folders.socket)
-            .port(PORT)
-            .username(NAME)
-            .database(NAME)
-            .ssl_mode(sqlx::postgres::PgSslMode::Disable)
+        self.folders.connect_options(NAME)
     }
 
     /// Waits until the server ends by itself, which it never should.
@@ -200,13 +209,7 @@ impl Postgres {
     }
 
     fn maintenance(&self) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(&self.folders.socket)
-            .port(PORT)
-            .username(NAME)
-            .database("postgres")
-            .ssl_mode(sqlx::postgres::PgSslMode::Disable)
-            .disable_statement_logging()
+        self.folders.connect_options("postgres").disable_statement_logging()
     }
 
     async fn answers(&self) -> Result<(), LocalError> {
@@ -270,16 +273,28 @@ impl Folders {
         Self { dir: dir.to_path_buf(), data: dir.join("postgres"), socket, cluster }
     }
 
+    fn connect_options(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.socket)
+            .port(PORT)
+            .username(NAME)
+            .database(database)
+            .ssl_mode(sqlx::postgres::PgSslMode::Disable)
+    }
+
     fn make_socket(&self, account: Account) -> Result<(), LocalError> {
-        let Ok(found) = self.socket.symlink_metadata() else {
-            return make_private(&self.socket, account);
-        };
-        // In a temporary folder anyone may have been here before.
-        if found.is_dir() && found.uid() == account.uid() && found.mode() & 0o777 == 0o700 {
-            Ok(())
-        } else {
-            Err(LocalError::UnsafeFolder(self.socket.clone()))
+        match self.socket.symlink_metadata() {
+            Err(_) => make_private(&self.socket, account),
+            // In a temporary folder anyone may have been here before.
+            Ok(_) if self.socket_is_of(account) => Ok(()),
+            Ok(_) => Err(LocalError::UnsafeFolder(self.socket.clone())),
         }
+    }
+
+    fn socket_is_of(&self, account: Account) -> bool {
+        self.socket.symlink_metadata().is_ok_and(|found| {
+            found.is_dir() && found.uid() == account.uid() && found.mode() & 0o777 == 0o700
+        })
     }
 
     // Of use in the temporary folder; fails, rightly, where the server left something.

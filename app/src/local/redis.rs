@@ -28,6 +28,8 @@ const PORT: u16 = 6379;
 const START: Duration = Duration::from_mins(2);
 const STOP: Duration = Duration::from_secs(10);
 const TRIES: usize = 5;
+/// Port and process of the server that was started last, for those who look for it.
+const ADDRESS: &str = "redis.address";
 
 /// What a caller may choose.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,10 +80,20 @@ impl Redis {
         server.resume().await.map(|()| server)
     }
 
+    /// Where to connect to the server of this folder, if one runs there, whoever started it.
+    pub async fn running(dir: &Path) -> Option<String> {
+        let address = std::fs::read_to_string(dir.join(ADDRESS)).ok()?;
+        let (port, id) = address.trim().split_once(' ')?;
+        let (port, id) = (port.parse().ok()?, id.parse().ok()?);
+        // The file may be older than the end of its server.
+        let is_ours = tokio::time::timeout(Duration::from_secs(2), answers(port, id)).await;
+        is_ours.unwrap_or(false).then(|| url(port))
+    }
+
     /// Where to connect; the same for as long as this value lives.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        url(self.port)
     }
 
     /// Waits until the server ends by itself, which it never should.
@@ -123,7 +135,10 @@ impl Redis {
         }
         self.daemon.start(self.server()).await?;
         let id = self.daemon.id().unwrap_or_default();
-        self.daemon.answers(START, async || answers(self.port, id).await).await
+        self.daemon.answers(START, async || answers(self.port, id).await).await?;
+        let address = self.daemon.dir().join(ADDRESS);
+        std::fs::write(&address, format!("{} {id}\n", self.port))
+            .doing(|| format!("can't write {}", address.display()))
     }
 
     fn server(&self) -> Command {
@@ -143,6 +158,10 @@ impl Redis {
         }
         server
     }
+}
+
+fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
 }
 
 fn any_port() -> Result<u16, LocalError> {
