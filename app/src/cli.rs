@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::fatal::Fatal;
-use crate::{migrate, serve, telemetry, topics};
+use crate::tools::events::{self, Events};
+use crate::{migrate, serve, telemetry, tools, topics};
 
 /// An event-sourced directory of users.
 #[derive(Debug, Parser)]
@@ -27,6 +28,9 @@ enum Command {
     /// The Kafka topics of this log
     #[command(subcommand)]
     Topics(Topics),
+    /// The events of the log, as they are stored
+    #[command(subcommand)]
+    Events(Events),
     /// Print the effective settings and where each comes from, secrets masked
     Config {
         /// Print JSON
@@ -73,6 +77,10 @@ impl Cli {
             Command::Migrate => migrate::run(start(&Sources::from_process()?)?).await,
             Command::Topics(Topics::Apply { accept_loss, json }) => {
                 topics::apply(start(&Sources::from_process()?)?, accept_loss, json).await
+            }
+            Command::Events(command) => {
+                let config = start(&Sources::from_process()?)?;
+                tools::run(config, async |tools| events::run(tools, &command).await).await
             }
             Command::Config { json } => print(&config_text(json)?),
         }

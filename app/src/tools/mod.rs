@@ -2,6 +2,9 @@
 //! and its Kafka. Where none is named it is the private server of the data folder: that of a running
 //! `annuaire serve`, else, of `PostgreSQL`, one that is started for the time of the command.
 
+pub(crate) mod events;
+mod print;
+
 use std::time::{Duration, Instant};
 
 use event_store::postgres::{self, PostgresStore};

@@ -1,0 +1,57 @@
+//! Standard output as a reader that may leave: `annuaire events tail | head` is no failure.
+
+use std::io::{ErrorKind, Stdout, Write, stdout};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::fatal::Fatal;
+
+/// What came of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Someone may read on.
+    Yes,
+    /// Nobody reads any more: there is no more to do.
+    NobodyReads,
+}
+
+/// Writes to standard output.
+pub(super) fn write(text: &str) -> Result<Written, Fatal> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Written::Yes),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::NobodyReads),
+        Err(error) => Err(Fatal::new("can't print", error)),
+    }
+}
+
+/// Whether the reader has left; a writer that has nothing to write would never learn it.
+pub(super) fn nobody_reads() -> bool {
+    let out: Stdout = stdout();
+    let mut ends = [PollFd::new(&out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let asked = poll(&mut ends, Some(&at_once));
+    asked.is_ok() && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// A table: columns as wide as what they hold, numbers to the right.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let is_number = cell.parse::<f64>().is_ok();
+            let padded = if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            line.push_str(&padded);
+            line.push_str("  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
