@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::fatal::Fatal;
+use crate::tools::doctor;
 use crate::tools::events::{self, Events};
+use crate::tools::outbox::{self, Outbox};
 use crate::{migrate, serve, telemetry, tools, topics};
 
 /// An event-sourced directory of users.
@@ -31,6 +33,15 @@ enum Command {
     /// The events of the log, as they are stored
     #[command(subcommand)]
     Events(Events),
+    /// What others are told: the Redis stream, the Kafka topics, the profile cache
+    #[command(subcommand)]
+    Outbox(Outbox),
+    /// Look at PostgreSQL, Redis and Kafka, and say what to do; ends with 1 if there is a problem
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the effective settings and where each comes from, secrets masked
     Config {
         /// Print JSON
@@ -81,6 +92,14 @@ impl Cli {
             Command::Events(command) => {
                 let config = start(&Sources::from_process()?)?;
                 tools::run(config, async |tools| events::run(tools, &command).await).await
+            }
+            Command::Outbox(command) => {
+                let config = start(&Sources::from_process()?)?;
+                tools::run(config, async |tools| outbox::run(tools, &command).await).await
+            }
+            Command::Doctor { json } => {
+                let config = start(&Sources::from_process()?)?;
+                tools::run(config, async |tools| doctor::run(tools, json).await).await
             }
             Command::Config { json } => print(&config_text(json)?),
         }

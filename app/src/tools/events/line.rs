@@ -10,7 +10,8 @@ use sqlx::types::Uuid;
 pub(super) struct Event {
     pub(super) position: i64,
     recorded_at: DateTime<Utc>,
-    event_id: Uuid,
+    #[sqlx(rename = "event_id")]
+    id: Uuid,
     pub(super) version: i32,
     schema_version: i16,
     enc: i16,
@@ -40,7 +41,7 @@ impl Event {
             r#"{{"position":{},"time":"{}","eventId":"{}","stream":{},"version":{},"type":{},"schemaVersion":{},"enc":{},"subject":{subject},"data":{data},"metadata":{}}}"#,
             self.position,
             self.time(),
-            self.event_id,
+            self.id,
             text(&self.stream),
             self.version,
             text(&self.type_name),

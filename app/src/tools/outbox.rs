@@ -1,0 +1,127 @@
+//! `annuaire outbox`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Subcommand;
+use redis::AsyncTypedCommands;
+use redis::aio::ConnectionManager;
+use serde_json::{Value, json};
+
+use super::followers::{self, Follower, HEADINGS, SINKS};
+use super::print::{table, write};
+use super::{Tools, unreadable};
+use crate::fatal::Fatal;
+
+/// What others are told: the Redis stream, the Kafka topics, the profile cache
+#[derive(Debug, Subcommand)]
+pub(crate) enum Outbox {
+    /// Print how far each sink has come, who leads it, and what stands in Redis and Kafka
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+struct Status {
+    head: i64,
+    sinks: Vec<Follower>,
+    key: String,
+    /// What stands in Redis, or why that can't be told.
+    stream: Result<Stream, String>,
+    topics: Vec<Topic>,
+}
+
+struct Stream {
+    length: usize,
+    last_id: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Topic {
+    name: String,
+    cluster_id: String,
+    ends: Vec<i64>,
+    known_at: DateTime<Utc>,
+}
+
+/// Does what the command line asks.
+pub(crate) async fn run(tools: &Tools, command: &Outbox) -> Result<(), Fatal> {
+    let Outbox::Status { json } = command;
+    let status = Status::read(tools).await?;
+    let text = if *json { format!("{:#}\n", status.json()) } else { status.text() };
+    write(&text).map(drop)
+}
+
+impl Status {
+    async fn read(tools: &Tools) -> Result<Self, Fatal> {
+        let (head, mut sinks) = followers::read(tools).await.map_err(unreadable)?;
+        sinks.retain(|follower| SINKS.contains(&follower.name.as_str()));
+        let key = tools.config.users_stream.name.clone();
+        let stream = match tools.redis().await? {
+            Some(redis) => look(redis, &key).await.map_err(|error| error.to_string()),
+            None => Err("the private Redis is not running: it runs with `annuaire serve`".to_owned()),
+        };
+        let topics = sqlx::query_as("SELECT name, cluster_id, ends, known_at FROM topics ORDER BY name")
+            .fetch_all(&tools.pool)
+            .await
+            .map_err(unreadable)?;
+        Ok(Self { head, sinks, key, stream, topics })
+    }
+
+    fn json(&self) -> Value {
+        let stream = match &self.stream {
+            Ok(Stream { length, last_id }) => json!({ "key": self.key, "length": length, "lastId": last_id }),
+            Err(error) => json!({ "key": self.key, "error": error }),
+        };
+        let topics: Vec<Value> = self.topics.iter().map(Topic::json).collect();
+        json!({
+            "head": self.head,
+            "sinks": self.sinks.iter().map(Follower::json).collect::<Vec<_>>(),
+            "redis": stream,
+            "topics": topics,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut rows = vec![HEADINGS.map(ToOwned::to_owned).to_vec()];
+        rows.extend(self.sinks.iter().map(Follower::row));
+        let redis = match &self.stream {
+            Ok(Stream { length, last_id }) => {
+                let last = last_id.as_deref().unwrap_or("none");
+                format!("{length} entries, the last is {last}")
+            }
+            Err(error) => error.clone(),
+        };
+        let mut lines = vec![
+            format!("The log ends at position {}", self.head),
+            String::new(),
+            table(&rows),
+            format!("Redis  {}: {redis}", self.key),
+        ];
+        lines.extend(self.topics.iter().map(|Topic { name, ends, .. }| {
+            let ends = ends.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            format!("Kafka  {name}: its partitions end at {ends}")
+        }));
+        if self.topics.is_empty() {
+            lines.push("Kafka  no topic is known yet".to_owned());
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+impl Topic {
+    fn json(&self) -> Value {
+        let Self { name, cluster_id, ends, known_at } = self;
+        let known_at = known_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        json!({ "name": name, "clusterId": cluster_id, "ends": ends, "knownAt": known_at })
+    }
+}
+
+async fn look(mut redis: ConnectionManager, key: &str) -> redis::RedisResult<Stream> {
+    if !redis.exists(key).await? {
+        return Ok(Stream { length: 0, last_id: None });
+    }
+    let length = redis.xlen(key).await?;
+    let info = redis.xinfo_stream(key).await?;
+    Ok(Stream { length, last_id: Some(info.last_generated_id) })
+}
