@@ -41,5 +41,7 @@ mod sinks_kill;
 mod sinks_outage;
 #[path = "journeys/sinks_two.rs"]
 mod sinks_two;
+#[path = "journeys/tools.rs"]
+mod tools;
 #[path = "journeys/users.rs"]
 mod users;

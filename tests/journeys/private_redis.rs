@@ -52,6 +52,10 @@ impl Redis {
         Self { server, client, folder }
     }
 
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
     pub(crate) async fn halt(&mut self) {
         self.server.halt().await;
     }

@@ -17,7 +17,7 @@ pub(crate) struct Server {
     pub(crate) base: String,
     client: Client,
     log: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// The program, beside the folder of the test's own binary.
@@ -67,11 +67,16 @@ impl Server {
         // What it says later must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { child, base, client, log, _folder: folder }
+        Self { child, base, client, log, folder }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// Where it runs; with no server named, its own are in `.data` there.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Sends it a signal: `KILL`, `STOP`, `CONT`.

@@ -64,8 +64,9 @@ impl Stats {
         .await
         .map_err(unreadable)?;
         let tables: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT name, (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint
-                           FROM pg_partition_tree(name::regclass))
+            "SELECT name, (pg_total_relation_size(name::regclass)
+                           + (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)
+                              FROM pg_partition_tree(name::regclass) WHERE relid <> name::regclass))::bigint
              FROM unnest(ARRAY['events', 'claims', 'idempotency']) AS name",
         )
         .fetch_all(&mut log)

@@ -1,0 +1,283 @@
+//! The commands that look at a system: what they print, and how they end.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use annuaire::local::free_port;
+use event_store::MIGRATOR;
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::log::Log;
+use crate::private_redis::Redis;
+use crate::server::{Server, annuaire, assert_log_is_whole, eventually, url};
+
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    said: String,
+}
+
+impl Ended {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.said))
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+async fn run_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    let output = annuaire(arguments, variables, folder).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), out: text(output.stdout), said: text(output.stderr) }
+}
+
+/// The command on the database of a test, with no other server.
+async fn run(pool: &PgPool, arguments: &[&str]) -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    run_in(folder.path(), arguments, &[("DATABASE_URL", &url(pool))]).await
+}
+
+/// A log with users and, at its end, an event of a type that this version does not know.
+async fn filled(pool: &PgPool) -> i64 {
+    Log::of(pool).await.some_users("tools").await;
+    sqlx::query(
+        r#"
+        INSERT INTO events (position, recorded_at, event_id, version, schema_version, enc, stream, type, data, meta)
+        SELECT position + 1, recorded_at, gen_random_uuid(), 1, 1, 0, 'robot-1', 'robot.built',
+               '{"size":1e22,"a":1,"a":2}', '{"correlationId":"c"}'
+        FROM events ORDER BY position DESC LIMIT 1
+        "#,
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    assert_log_is_whole(pool).await
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_log_is_printed_as_it_is_stored(pool: PgPool) {
+    let head = filled(&pool).await;
+    let tail = run(&pool, &["events", "tail", "--no-follow", "--last", "2"]).await;
+    assert_eq!(tail.code, Some(0), "{}", tail.said);
+    let lines: Vec<&str> = tail.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", tail.out);
+    assert!(lines[1].starts_with(&format!("{head} 20")), "{}", lines[1]);
+    assert!(lines[1].ends_with(r#" robot-1@1 robot.built {"size":1e22,"a":1,"a":2}"#), "{}", lines[1]);
+
+    let all = run(&pool, &["events", "tail", "--no-follow", "--after", "0", "--json"]).await;
+    assert_eq!(i64::try_from(all.lines().len()).unwrap(), head);
+    assert!(all.out.contains(r#""data":{"size":1e22,"a":1,"a":2},"metadata":{"correlationId":"c"}}"#));
+    for field in ["position", "time", "eventId", "stream", "version", "type", "schemaVersion", "enc"] {
+        assert!(!all.lines()[0][field].is_null(), "{field}");
+    }
+    let of_type = ["events", "tail", "--no-follow", "--last", "1", "--type", "user.created", "--json"];
+    let created = run(&pool, &of_type).await.lines();
+    assert_eq!((created.len(), &created[0]["type"]), (1, &Value::from("user.created")));
+
+    let stream = created[0]["stream"].as_str().unwrap();
+    let of_stream = run(&pool, &["events", "stream", stream, "--json"]).await.lines();
+    let versions: Vec<i64> = of_stream.iter().map(|event| event["version"].as_i64().unwrap()).collect();
+    assert_eq!(versions, (1..=i64::try_from(versions.len()).unwrap()).collect::<Vec<_>>());
+    let unknown = run(&pool, &["events", "stream", "user-nobody"]).await;
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(1), ""));
+    assert!(unknown.said.contains("user-nobody"), "{}", unknown.said);
+
+    let stats = run(&pool, &["events", "stats", "--json"]).await.json();
+    assert_eq!((&stats["head"], &stats["types"]["robot.built"]), (&Value::from(head), &Value::from(1)));
+    let days = stats["days"].as_array().unwrap();
+    assert_eq!((days.len(), &days[6]["events"]), (7, &Value::from(head)));
+    assert!(stats["bytes"]["events"].as_i64().unwrap() > 0 && stats["last"].is_string());
+    assert!(run(&pool, &["events", "stats"]).await.out.contains("robot.built"));
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_export_appears_when_it_is_whole(pool: PgPool) {
+    let head = filled(&pool).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(&pool);
+    let variables = [("DATABASE_URL", url.as_str())];
+    let export = ["events", "export", "--out", "log.ndjson", "--after", "1"];
+    let ended = run_in(folder.path(), &export, &variables).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.said);
+    assert!(ended.said.contains(&format!("{0} of {0} events", head - 1)), "{}", ended.said);
+    let files: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["log.ndjson"]);
+    let file = std::fs::read_to_string(folder.path().join("log.ndjson")).unwrap();
+    let printed =
+        run_in(folder.path(), &["events", "tail", "--no-follow", "--after", "1", "--json"], &variables);
+    assert_eq!(file, printed.await.out);
+
+    let two = run_in(folder.path(), &["events", "export", "--to", "2"], &variables).await;
+    assert_eq!(two.lines().iter().map(|event| &event["position"]).collect::<Vec<_>>(), [1, 2]);
+    let nowhere = run_in(folder.path(), &["events", "export", "--out", "no/where"], &variables).await;
+    assert_eq!(nowhere.code, Some(1), "{}", nowhere.said);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn tail_gets_what_comes_and_ends_quietly(pool: PgPool) {
+    let log = Log::of(&pool).await;
+    log.some_users("before").await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), url(&pool));
+    let variables = [("DATABASE_URL", url.as_str())];
+    let follow = || {
+        let mut command = annuaire(&["events", "tail", "--last", "1", "--json"], &variables, folder.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines)
+    };
+    let (child, mut lines) = follow();
+    let (other, mut others) = follow();
+    let head = log.head().await.get();
+    for lines in [&mut lines, &mut others] {
+        let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        assert_eq!(line["position"], head);
+    }
+    log.some_users("after").await;
+    let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!(line["position"], head + 1);
+
+    // One whose reader leaves, as `head` does, and one that is told to stop.
+    drop(lines);
+    annuaire::local::terminate(other.id().unwrap()).unwrap();
+    for child in [child, other] {
+        let ended = child.wait_with_output().await.unwrap();
+        assert_eq!(ended.status.code(), Some(0));
+        assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn commands_beside_a_running_serve_use_its_private_servers() {
+    let server = Server::start(&[]).await;
+    server.create("TOOLS1").await;
+    let folder = server.folder().to_owned();
+    let beside = async |arguments: &[&str]| {
+        let ended = run_in(&folder, arguments, &[]).await;
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {} {}", ended.out, ended.said);
+        ended
+    };
+    beside(&["migrate"]).await;
+    assert_eq!(beside(&["events", "tail", "--no-follow", "--json"]).await.lines().len(), 1);
+    eventually("the stream has the user", async || {
+        let status = beside(&["outbox", "status", "--json"]).await.json();
+        status["redis"]["length"] == 1
+    })
+    .await;
+    let said = beside(&["doctor"]).await.out;
+    assert!(said.contains("ok       postgresql: embedded") && said.contains("kafka: embedded"), "{said}");
+    assert_eq!(server.stop().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn commands_start_a_private_postgresql_for_their_time_and_no_redis() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |arguments: &[&str]| run_in(folder.path(), arguments, &[]).await;
+    let migrated = run(&["migrate"]).await;
+    assert_eq!(migrated.code, Some(0), "{}", migrated.said);
+    assert_eq!(run(&["events", "stats", "--json"]).await.json()["head"], 0);
+    let status = run(&["outbox", "status", "--json"]).await.json();
+    assert!(status["redis"]["error"].as_str().unwrap().contains("not running"), "{status}");
+    assert!(!folder.path().join(".data/postgres/postmaster.pid").exists());
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
+    let redis = Redis::start().await;
+    let (url, kafka) = (url(&pool), std::env::var("KAFKA_BROKERS").unwrap());
+    let redis_url = redis.url();
+    let variables = [("DATABASE_URL", &*url), ("REDIS_URL", &*redis_url), ("KAFKA_BROKERS", &*kafka)];
+    let server = Server::start(&variables).await;
+    server.create("OUTBOX1").await;
+    let folder = tempfile::tempdir().unwrap();
+    let status = async || run_in(folder.path(), &["outbox", "status", "--json"], &variables).await;
+    eventually("every sink has sent it", async || {
+        let sinks = status().await.json()["sinks"].as_array().unwrap().clone();
+        sinks.len() == 3 && sinks.iter().all(|sink| sink["position"] == 1 && sink["lagEvents"] == 0)
+    })
+    .await;
+    let status = status().await.json();
+    for sink in status["sinks"].as_array().unwrap() {
+        assert!(sink["leader"]["pid"].is_i64() && sink["movedAt"].is_string(), "{sink}");
+        let leader = format!("{} leader", sink["name"].as_str().unwrap());
+        assert_eq!(
+            (&sink["leader"]["application"], &sink["lagSeconds"]),
+            (&Value::from(leader), &Value::from(0.0))
+        );
+    }
+    assert_eq!(status["redis"]["length"], 1);
+    assert!(status["redis"]["lastId"].as_str().unwrap().ends_with("-1"), "{status}");
+    let topics = status["topics"].as_array().unwrap();
+    assert!(
+        topics.iter().any(|topic| topic["name"] == "user.events" && topic["ends"].is_array()),
+        "{status}"
+    );
+    let text = run_in(folder.path(), &["outbox", "status"], &variables).await.out;
+    assert!(text.contains("redis_stream") && text.contains("user.events"), "{text}");
+
+    let doctor = run_in(folder.path(), &["doctor", "--json"], &variables).await;
+    assert_eq!((doctor.code, &doctor.json()["problems"]), (Some(0), &Value::from(0)), "{}", doctor.out);
+    server.kill().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_doctor_names_each_problem_and_what_to_do(pool: PgPool) {
+    let redis = Redis::start().await;
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let (url, redis_url) = (url(&pool), redis.url());
+    // Where a Kafka would be that was stopped.
+    let kafka = format!("127.0.0.1:{}", free_port().unwrap());
+    let variables = [("DATABASE_URL", &*url), ("REDIS_URL", &*redis_url), ("KAFKA_BROKERS", &*kafka)];
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = run_in(folder.path(), &["doctor", "--json"], &variables).await;
+    assert_eq!(doctor.code, Some(1), "{}", doctor.said);
+    let found = doctor.json();
+    assert_eq!(found["problems"], 2, "{found}");
+    let state = |name: &str| {
+        let check = found["checks"].as_array().unwrap().iter().find(|check| check["check"] == name).unwrap();
+        (check["state"].as_str().unwrap().to_owned(), check["do"].as_str().unwrap_or_default().to_owned())
+    };
+    let (policy, todo) = state("redis maxmemory-policy");
+    assert_eq!(policy, "problem");
+    assert!(todo.contains("noeviction"), "{todo}");
+    assert_eq!(state("kafka").0, "problem");
+    for fine in
+        ["postgresql", "postgresql fsync", "postgresql schema", "postgresql rights", "redis rights", "log"]
+    {
+        assert_eq!(state(fine).0, "ok", "{fine}: {found}");
+    }
+    let text = run_in(folder.path(), &["doctor"], &variables).await;
+    assert!(
+        text.code == Some(1) && text.out.contains("problem  redis maxmemory-policy: allkeys-lru: "),
+        "{}",
+        text.out
+    );
+}
+
+#[sqlx::test]
+async fn the_doctor_names_a_schema_that_was_not_migrated(pool: PgPool) {
+    let doctor = run(&pool, &["doctor"]).await;
+    assert_eq!(doctor.code, Some(1));
+    assert!(doctor.out.contains("annuaire migrate"), "{}", doctor.out);
+    let tail = run(&pool, &["events", "tail", "--no-follow"]).await;
+    assert_eq!(tail.code, Some(1));
+    assert!(tail.said.contains("annuaire migrate"), "{}", tail.said);
+}
+
+#[tokio::test]
+async fn each_command_has_its_help() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in
+        ["events", "events tail", "events stream", "events export", "events stats", "outbox status", "doctor"]
+    {
+        let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = run_in(folder.path(), &arguments, &[]).await;
+        assert_eq!(help.code, Some(0), "{command}");
+        assert!(help.out.contains("Usage: annuaire "), "{}", help.out);
+    }
+}
