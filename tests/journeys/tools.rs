@@ -165,6 +165,11 @@ async fn commands_beside_a_running_serve_use_its_private_servers() {
     assert_eq!(beside(&["events", "tail", "--no-follow", "--json"]).await.lines().len(), 1);
     eventually("the stream has the user", async || {
         let status = beside(&["outbox", "status", "--json"]).await.json();
+        // Of the embedded broker nobody notes how far it is filled.
+        assert_eq!(
+            (&status["sinks"][2]["name"], &status["sinks"][2]["embedded"]),
+            (&"kafka".into(), &true.into())
+        );
         status["redis"]["length"] == 1
     })
     .await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use super::Tools;
+use crate::config;
 
 /// Those that write to other servers; what they wrote last stands in `sink_progress`.
 pub(super) const SINKS: [&str; 3] = [ProfileCache::NAME, RedisStream::NAME, Kafka::NAME];
@@ -18,12 +19,18 @@ pub(super) struct Follower {
     pub(super) name: String,
     /// [`None`]: it has not begun.
     pub(super) position: Option<i64>,
-    /// How many events it has still to take.
-    pub(super) events_behind: i64,
-    /// The age of the oldest of these, in seconds.
-    pub(super) seconds_behind: f64,
+    /// [`None`]: its broker is embedded in another process, and nobody notes how far it is filled.
+    pub(super) lag: Option<Lag>,
     moved: Option<DateTime<Utc>>,
     leader: Option<Leader>,
+}
+
+/// What it has still to take.
+#[derive(sqlx::FromRow)]
+pub(super) struct Lag {
+    pub(super) events: i64,
+    /// The age of the oldest of these, in seconds.
+    pub(super) seconds: f64,
 }
 
 /// The connection that has the lock of a follower.
@@ -61,17 +68,21 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
         .fetch_optional(&mut beside)
         .await?;
         let leader = leader(&mut beside, &name).await?;
+        if name == Kafka::NAME && matches!(tools.config.kafka, config::Kafka::Embedded) {
+            followers.push(Follower { name, position: None, lag: None, moved: None, leader });
+            continue;
+        }
         let (position, moved) = known.unzip();
         // The next one and the head in one look, so that no lag is below zero.
-        let (events_behind, seconds_behind): (i64, f64) = sqlx::query_as(
-            "SELECT greatest(coalesce((SELECT max(position) FROM events), 0) - $1, 0),
+        let lag: Lag = sqlx::query_as(
+            "SELECT greatest(coalesce((SELECT max(position) FROM events), 0) - $1, 0) AS events,
                     coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - recorded_at), 0)
-                              FROM events WHERE position = $1 + 1), 0)::float8",
+                              FROM events WHERE position = $1 + 1), 0)::float8 AS seconds",
         )
         .bind(position.unwrap_or(0))
         .fetch_one(&mut log)
         .await?;
-        followers.push(Follower { name, position, events_behind, seconds_behind, moved, leader });
+        followers.push(Follower { name, position, lag: Some(lag), moved, leader });
     }
     let head: i64 =
         sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events").fetch_one(&mut log).await?;
@@ -105,8 +116,9 @@ impl Follower {
         json!({
             "name": self.name,
             "position": self.position,
-            "lagEvents": self.events_behind,
-            "lagSeconds": self.seconds_behind,
+            "embedded": self.lag.is_none(),
+            "lagEvents": self.lag.as_ref().map(|lag| lag.events),
+            "lagSeconds": self.lag.as_ref().map(|lag| lag.seconds),
             "movedAt": self.moved.map(time),
             "leader": leader,
         })
@@ -122,11 +134,15 @@ impl Follower {
                 format!("pid {pid} ({of}){from}")
             },
         );
+        let Some(lag) = &self.lag else {
+            let unknown = ["embedded", "", "", ""].map(ToOwned::to_owned);
+            return [vec![self.name.clone()], unknown.to_vec(), vec![leader]].concat();
+        };
         vec![
             self.name.clone(),
             self.position.map_or_else(|| "none".to_owned(), |position| position.to_string()),
-            self.events_behind.to_string(),
-            format!("{:.1}", self.seconds_behind),
+            lag.events.to_string(),
+            format!("{:.1}", lag.seconds),
             self.moved.map_or_else(|| "never".to_owned(), time),
             leader,
         ]
