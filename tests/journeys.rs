@@ -29,6 +29,8 @@ mod private_redis;
 mod profile_cache;
 #[path = "journeys/races.rs"]
 mod races;
+#[path = "journeys/rebuild.rs"]
+mod rebuild;
 #[path = "journeys/server.rs"]
 mod server;
 #[path = "journeys/set_back.rs"]

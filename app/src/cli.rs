@@ -10,6 +10,7 @@ use crate::fatal::Fatal;
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
 use crate::tools::outbox::{self, Outbox};
+use crate::tools::projections::{self, Projections};
 use crate::{migrate, serve, telemetry, tools, topics};
 
 /// An event-sourced directory of users.
@@ -42,6 +43,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The read models: how far they are, whether they are right, and made again
+    #[command(subcommand)]
+    Projections(Projections),
     /// Print the effective settings and where each comes from, secrets masked
     Config {
         /// Print JSON
@@ -100,6 +104,10 @@ impl Cli {
             Command::Doctor { json } => {
                 let config = start(&Sources::from_process()?)?;
                 tools::run(config, async |tools| doctor::run(tools, json).await).await
+            }
+            Command::Projections(command) => {
+                let config = start(&Sources::from_process()?)?;
+                tools::run(config, async |tools| projections::run(tools, &command).await).await
             }
             Command::Config { json } => print(&config_text(json)?),
         }

@@ -11,8 +11,12 @@
 // A new event has to be given its meaning in every read model before anything compiles.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod census;
+mod difference;
 pub mod profile_cache;
 mod table;
 pub mod users;
 
+pub use census::Census;
+pub use difference::Difference;
 pub use table::{ApplyError, Projection, Table, runner};

@@ -8,6 +8,7 @@
 //! names the one before: so it is noticed when Redis has lost or forgotten what it had.
 
 mod entries;
+mod rebuild;
 mod warmer;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use entries::{Entries, Entry};
+pub use rebuild::Maintenance;
 pub use warmer::Warmer;
 
 /// Where the reader keeps how far it has come.

@@ -125,7 +125,7 @@ impl Applied for Rows {
 }
 
 /// Where the last leader stopped, and an epoch that shuts it out.
-async fn take_over(
+pub(crate) async fn take_over(
     connection: &mut PgConnection,
     name: &str,
     log: LogId,
@@ -148,6 +148,46 @@ async fn take_over(
         event_id: row.event_id,
     };
     Ok((checkpoint, row.epoch))
+}
+
+/// How far the rows have come; [`None`] if nothing was ever applied.
+pub(crate) async fn checkpoint(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT log_id, generation, position, event_id FROM checkpoints WHERE reader = $1",
+        name
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Checkpoint {
+        log: LogId { id: row.log_id, generation: row.generation },
+        position: Position::new(row.position),
+        event_id: row.event_id,
+    }))
+}
+
+/// Sets the checkpoint, of whatever log it was. The caller has [taken over](take_over).
+pub(crate) async fn place(
+    connection: &mut PgConnection,
+    name: &str,
+    to: Checkpoint,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        UPDATE checkpoints SET log_id = $2, generation = $3, position = $4, event_id = $5, updated_at = now()
+        WHERE reader = $1
+        "#,
+        name,
+        to.log.id,
+        to.log.generation,
+        to.position.get(),
+        to.event_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Moves the checkpoint; the first statement of the transaction, for it is lock and fence in one.

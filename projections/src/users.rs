@@ -13,6 +13,10 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::table::{ApplyError, Projection};
 
+mod rebuild;
+
+pub use rebuild::{rebuild, verify};
+
 /// Above so many rows a count is an estimate.
 const COUNT_EXACTLY: i64 = 10_000;
 
@@ -185,6 +189,10 @@ async fn rows_of(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<Us
 /// Puts these rows in the place of whatever the users with these ids had.
 async fn replace(connection: &mut PgConnection, ids: &[String], rows: &[UserRow]) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM users_v1 WHERE id = ANY($1)", ids).execute(&mut *connection).await?;
+    insert(connection, rows).await
+}
+
+async fn insert(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO users_v1 SELECT * FROM json_populate_recordset(NULL::users_v1, $1::text::json)",
         serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?,

@@ -11,6 +11,7 @@ use event_store::{
     Appender, Commands, EventStore, Fold, IdSource, IfMatch, Metadata, NewEvent, Position, Proposal, Request,
     Step, StreamId, SystemClock, UuidV7,
 };
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -67,6 +68,15 @@ impl Log {
     pub(crate) async fn many_users(&self, name: &str, count: usize) {
         for number in 0..count {
             self.create(&format!("{name}-{number}"), json!({})).await;
+        }
+    }
+
+    /// So many users soon, with a change each.
+    pub(crate) async fn crowd(&self, name: &str, count: usize) {
+        let ids: Vec<String> = (0..count).map(|number| format!("{name}-{number}")).collect();
+        for some in ids.chunks(256) {
+            join_all(some.iter().map(|id| self.create(id, json!({})))).await;
+            join_all(some.iter().map(|id| self.change(id, json!({ "nom": "Changed" })))).await;
         }
     }
 

@@ -7,6 +7,8 @@ pub(crate) mod events;
 mod followers;
 pub(crate) mod outbox;
 mod print;
+mod progress;
+pub(crate) mod projections;
 
 use std::time::{Duration, Instant};
 

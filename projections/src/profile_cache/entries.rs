@@ -1,6 +1,6 @@
 //! What stands in the cache, and how it is written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use domain::ids::Matricule;
@@ -38,6 +38,11 @@ pub(super) fn key(name: &str) -> String {
     format!("user:profile:{name}")
 }
 
+/// The key of the position that a profile's hash is of: in the same slot of a cluster.
+pub(super) fn guard(name: &str) -> String {
+    format!("annuaire:{{{}}}:pos", key(name))
+}
+
 /// A key of the cache and what it holds as of a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -67,25 +72,22 @@ impl Entry {
     pub(super) fn put<'a>(&self, script: &'a Script, log: &str, ttl: Duration) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         let Self { name, position, fields } = self;
-        // Both keys are in one slot of a cluster.
-        call.key(key(name)).key(format!("annuaire:{{{}}}:pos", key(name)));
+        call.key(key(name)).key(guard(name));
         call.arg(log).arg(position.get()).arg(ttl.as_secs()).arg(ttl.max(GUARD_AT_LEAST).as_secs());
-        if let Some(Fields { id, nom, prenom, full_name, avatar, matricule, ministere, sexe, updated_at }) =
-            fields
-        {
-            call.arg(&["id", id, "nom", nom, "prenom", prenom, "fullName", full_name, "avatar", avatar]);
-            call.arg(&[
-                "matricule",
-                matricule,
-                "ministere",
-                ministere,
-                "sexe",
-                sexe,
-                "updatedAt",
-                updated_at,
-            ]);
+        for (field, value) in fields.iter().flat_map(Fields::pairs) {
+            call.arg(field).arg(value);
         }
         call
+    }
+
+    /// The id or the matricule that it stands under.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The hash; empty if nobody has this name.
+    pub(super) fn fields(&self) -> BTreeMap<&'static str, &str> {
+        self.fields.iter().flat_map(Fields::pairs).collect()
     }
 
     /// What a user's row says under the id and under the matricule.
@@ -101,12 +103,27 @@ impl Entry {
         entries
     }
 
-    fn gone(name: &str, position: Position) -> Self {
+    pub(super) fn gone(name: &str, position: Position) -> Self {
         Self { name: name.to_owned(), position, fields: None }
     }
 }
 
 impl Fields {
+    fn pairs(&self) -> [(&'static str, &str); 9] {
+        let Self { id, nom, prenom, full_name, avatar, matricule, ministere, sexe, updated_at } = self;
+        [
+            ("id", id),
+            ("nom", nom),
+            ("prenom", prenom),
+            ("fullName", full_name),
+            ("avatar", avatar),
+            ("matricule", matricule),
+            ("ministere", ministere),
+            ("sexe", sexe),
+            ("updatedAt", updated_at),
+        ]
+    }
+
     fn of(row: &UserRow) -> Self {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         Self {

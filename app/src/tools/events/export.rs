@@ -1,17 +1,14 @@
 //! `annuaire events export`.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write, stderr};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::{Export, head, read_after};
 use crate::fatal::Fatal;
 use crate::tools::Tools;
 use crate::tools::print::{Written, write};
-
-/// How often the progress is told: to a terminal, to a file.
-const TELL_EVERY: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+use crate::tools::progress::Progress;
 
 /// Writes the events.
 pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
@@ -22,7 +19,7 @@ pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
         None => Target::Stdout,
         Some(file) => Target::File(Partial::create(file)?),
     };
-    let mut progress = Progress::new(to - options.after);
+    let progress = Progress::new(to - options.after);
     let mut after = options.after;
     while after < to {
         let events = read_after(&mut log, after).await?;
@@ -43,7 +40,7 @@ pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
         if target.write(&lines)? == Written::NobodyReads {
             return Ok(());
         }
-        progress.add(after - before);
+        progress.at(after - options.after);
     }
     if let Target::File(file) = target {
         file.finish()?;
@@ -110,59 +107,4 @@ impl Drop for Partial {
 
 fn failed(file: &Path, error: std::io::Error) -> Fatal {
     Fatal::new(format!("can't write {}", file.display()), error)
-}
-
-/// What stderr hears meanwhile.
-struct Progress {
-    all: i64,
-    done: i64,
-    begin: Instant,
-    told: Instant,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new(all: i64) -> Self {
-        let now = Instant::now();
-        Self { all: all.max(0), done: 0, begin: now, told: now, terminal: stderr().is_terminal() }
-    }
-
-    fn add(&mut self, events: i64) {
-        self.done += events;
-        let [terminal, file] = TELL_EVERY;
-        if self.told.elapsed() >= if self.terminal { terminal } else { file } {
-            self.told = Instant::now();
-            self.tell(if self.terminal { "\r" } else { "\n" });
-        }
-    }
-
-    fn finish(&self) {
-        self.tell("\n");
-    }
-
-    fn tell(&self, end: &str) {
-        let line = line(self.done, self.all, self.begin.elapsed());
-        // The blanks cover a longer line before. Nobody has to see it.
-        let _ = write!(stderr(), "{line}{:<8}{end}", "");
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn line(done: i64, all: i64, time: Duration) -> String {
-    let rate = done as f64 / time.as_secs_f64().max(0.001);
-    let left = (all - done) as f64 / rate.max(1.0);
-    let rest = if done == all { String::new() } else { format!(", {left:.0} s left") };
-    format!("{done} of {all} events, {rate:.0} events/s{rest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_progress_tells_rate_and_time_left() {
-        let two = Duration::from_secs(2);
-        assert_eq!(line(1_000, 4_000, two), "1000 of 4000 events, 500 events/s, 6 s left");
-        assert_eq!(line(4_000, 4_000, two), "4000 of 4000 events, 2000 events/s");
-    }
 }

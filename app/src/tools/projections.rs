@@ -1,0 +1,171 @@
+//! `annuaire projections`: how far the read models are, whether they are right, and made again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, Subcommand, ValueEnum};
+use event_store::reader::{Failure, Reader};
+use event_store::{Clock, EventStore, Position, SystemClock};
+use projections::profile_cache::{Maintenance, ProfileCache};
+use projections::{Census, Difference, users};
+use serde_json::{Value, json};
+
+use super::Tools;
+use super::followers::{self, Follower, HEADINGS, SINKS};
+use super::print::{table, write};
+use super::progress::Progress;
+use super::unreadable;
+use crate::fatal::Fatal;
+
+/// The read models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Projections {
+    /// How far each has come
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare one with the log, print what differs, and end with 1 if something does
+    Verify(Which),
+    /// Make one again from the log
+    ///
+    /// What is there is read until the new is complete, and whoever keeps it up to date goes on behind
+    /// it. Nothing is sent to anyone again.
+    Rebuild(Which),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Which one
+    #[arg(value_enum)]
+    name: Name,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Name {
+    /// The table of users
+    Users,
+    /// The hashes user:profile:… in Redis
+    #[value(name = "profile_cache")]
+    ProfileCache,
+}
+
+impl Name {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::ProfileCache => "profile_cache",
+        }
+    }
+}
+
+/// Does what the command line asks.
+pub(crate) async fn run(tools: &Tools, command: &Projections) -> Result<(), Fatal> {
+    match *command {
+        Projections::Status { json } => status(tools, json).await,
+        Projections::Verify(Which { name, json }) => verify(tools, name, json).await,
+        Projections::Rebuild(Which { name, json }) => rebuild(tools, name, json).await,
+    }
+}
+
+async fn status(tools: &Tools, as_json: bool) -> Result<(), Fatal> {
+    let (head, mut readers) = followers::read(tools).await.map_err(unreadable)?;
+    // The outbox has a command of its own.
+    readers.retain(|it| it.name == ProfileCache::NAME || !SINKS.contains(&it.name.as_str()));
+    let text = if as_json {
+        let readers: Vec<Value> = readers.iter().map(Follower::json).collect();
+        format!("{:#}\n", json!({ "head": head, "projections": readers }))
+    } else {
+        let mut rows = vec![HEADINGS.map(ToOwned::to_owned).to_vec()];
+        rows.extend(readers.iter().map(Follower::row));
+        format!("The log ends at position {head}\n\n{}", table(&rows))
+    };
+    write(&text).map(drop)
+}
+
+async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
+    let failed = |e: Failure| Fatal::new(format!("can't verify {}", name.as_str()), e);
+    let (mut census, progress) = begin(tools).await?;
+    let seen = |position: Position| progress.at(position.get());
+    let differences = match name {
+        Name::Users => users::verify(&mut census, &tools.pool, &seen).await,
+        Name::ProfileCache => {
+            cache(tools, &census).await?.verify(&mut census, SystemClock.now(), &seen).await
+        }
+    }
+    .map_err(failed)?;
+    progress.finish();
+    let position = census.checkpoint().position;
+    if as_json {
+        let answer = json!({ "name": name.as_str(), "position": position.get(), "differences": differences });
+        write(&format!("{answer:#}\n"))?;
+    } else {
+        write(&told(name, position, &differences))?;
+    }
+    match differences.len() {
+        0 => Ok(()),
+        count => Err(Fatal::new(
+            format!("{} is not what the log says", name.as_str()),
+            format!("{count} differences; `annuaire projections rebuild {}` heals them", name.as_str()),
+        )),
+    }
+}
+
+fn told(name: Name, position: Position, differences: &[Difference]) -> String {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    for difference in differences {
+        // Writing to a text does not fail.
+        let _ = writeln!(text, "{difference}");
+    }
+    if differences.is_empty() {
+        let _ = writeln!(text, "{} is what the log says at position {position}", name.as_str());
+    }
+    text
+}
+
+async fn rebuild(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
+    let failed = |e: Failure| Fatal::new(format!("can't rebuild {}", name.as_str()), e);
+    let (mut census, progress) = begin(tools).await?;
+    let (seen, begun) = (|position: Position| progress.at(position.get()), Instant::now());
+    let count = match name {
+        Name::Users => users::rebuild(&mut census, &tools.pool, &seen).await,
+        Name::ProfileCache => {
+            cache(tools, &census).await?.rebuild(&mut census, SystemClock.now(), &seen).await
+        }
+    }
+    .map_err(failed)?;
+    progress.finish();
+    let (position, seconds) = (census.checkpoint().position, begun.elapsed().as_secs_f64());
+    let (what, name) = (if let Name::Users = name { "rows" } else { "hashes" }, name.as_str());
+    let text = if as_json {
+        let answer: Value =
+            json!({ "name": name, "position": position.get(), what: count, "seconds": seconds });
+        format!("{answer:#}\n")
+    } else {
+        format!("{name}: {count} {what} as of position {position}, in {seconds:.1} s\n")
+    };
+    write(&text).map(drop)
+}
+
+/// Everyone, not yet read, and what tells how far that is.
+async fn begin(tools: &Tools) -> Result<(Census, Progress), Fatal> {
+    let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
+    let head = store.head().await.map_err(|e| Fatal::new("can't read the event log", e))?;
+    Ok((Census::new(store), Progress::new(head.get())))
+}
+
+async fn cache(tools: &Tools, census: &Census) -> Result<Maintenance, Fatal> {
+    let redis = tools.redis().await?.ok_or_else(|| {
+        Fatal::new(
+            "there is no cache to look at",
+            "the private Redis is not running, and REDIS_URL names none",
+        )
+    })?;
+    Ok(Maintenance::new(redis, census.checkpoint().log, tools.config.profile_cache_ttl))
+}

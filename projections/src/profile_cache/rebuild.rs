@@ -1,0 +1,193 @@
+//! The cache checked against the log, and made again from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use event_store::reader::Failure;
+use event_store::{LogId, Position};
+use redis::RedisError;
+use redis::aio::ConnectionManager;
+use serde_json::{Value, json};
+
+use super::entries::{Entry, guard, key};
+use super::{ProfileCache, Writer, log_name};
+use crate::census::Census;
+use crate::difference::Difference;
+
+/// How many hashes are read or written at once.
+const CHUNK: usize = 500;
+/// How long the cache may take to come as far as the log.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// How often at most it is looked again at what differs: someone may have changed it in between.
+const LOOKS: u32 = 3;
+
+/// A cache in Redis, to be checked and made again.
+#[derive(Clone)]
+pub struct Maintenance {
+    redis: ConnectionManager,
+    writer: Writer,
+}
+
+/// What a name should stand for.
+struct Expected {
+    entry: Entry,
+    changed_at: DateTime<Utc>,
+}
+
+impl Maintenance {
+    /// Of the cache that a log keeps in this Redis, where hashes live for `ttl`.
+    #[must_use]
+    pub fn new(redis: ConnectionManager, log: LogId, ttl: Duration) -> Self {
+        Self { writer: Writer::new(redis.clone(), log, ttl), redis }
+    }
+
+    /// Compares every hash with the log's head. One that is missing counts only if it can't have
+    /// expired at `now`. Commands go on meanwhile.
+    pub async fn verify(
+        &self,
+        census: &mut Census,
+        now: DateTime<Utc>,
+        seen: &(dyn Fn(Position) + Sync),
+    ) -> Result<Vec<Difference>, Failure> {
+        let progress = ProfileCache::progress(self.redis.clone(), census.store().log());
+        let mut names: Option<BTreeSet<String>> = None;
+        for look in 1.. {
+            let head = census.store().head().await?;
+            census.read_to(head, seen).await?;
+            if !progress.reaches(head, CATCH_UP).await {
+                let behind = format!("the cache did not come to position {head} within {CATCH_UP:?}");
+                return Err(Failure::passing(format!("{behind}; does anyone keep it up to date?")));
+            }
+            let expected = expected(census);
+            let names_now = match names.take() {
+                Some(names) => names,
+                None => self.present().await?.into_iter().chain(expected.keys().cloned()).collect(),
+            };
+            let differences = self.compare(&expected, &names_now, head, now).await?;
+            if differences.is_empty() || look == LOOKS {
+                return Ok(differences.into_values().collect());
+            }
+            names = Some(differences.into_keys().collect());
+        }
+        Ok(Vec::new())
+    }
+
+    /// Writes every hash again that has not expired at `now`, removes those of nobody, and answers how
+    /// many it wrote. What is of a later event stays.
+    pub async fn rebuild(
+        &self,
+        census: &mut Census,
+        now: DateTime<Utc>,
+        seen: &(dyn Fn(Position) + Sync),
+    ) -> Result<usize, Failure> {
+        census.read_to(census.store().head().await?, seen).await?;
+        let (present, expected) = (self.present().await?, expected(census));
+        let position = census.checkpoint().position;
+        let nobody = present.iter().filter(|name| !expected.contains_key(*name));
+        let gone: Vec<Entry> = nobody.map(|name| Entry::gone(name, position)).collect();
+        let entries: Vec<Entry> = expected
+            .into_iter()
+            .filter(|(name, it)| present.contains(name) || it.changed_at > self.oldest(now))
+            .map(|(_, it)| it.entry)
+            .collect();
+        for chunk in gone.chunks(CHUNK).chain(entries.chunks(CHUNK)) {
+            self.writer.pipe(chunk).exec_async(&mut self.redis.clone()).await?;
+        }
+        Ok(entries.len())
+    }
+
+    /// Who was not changed since may have expired.
+    fn oldest(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let ttl = TimeDelta::from_std(self.writer.ttl).unwrap_or(TimeDelta::MAX);
+        now.checked_sub_signed(ttl).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
+
+    /// The names of all hashes there are.
+    async fn present(&self) -> Result<BTreeSet<String>, RedisError> {
+        let (mut redis, mut cursor, mut names) = (self.redis.clone(), 0_u64, BTreeSet::new());
+        loop {
+            let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg(&["MATCH", &key("*"), "COUNT", "1000"])
+                .query_async(&mut redis)
+                .await?;
+            names.extend(keys.iter().filter_map(|it| it.strip_prefix(&key(""))).map(str::to_owned));
+            if next == 0 {
+                return Ok(names);
+            }
+            cursor = next;
+        }
+    }
+
+    /// What of these names is not as expected, but for what someone has written since `head`.
+    async fn compare(
+        &self,
+        expected: &BTreeMap<String, Expected>,
+        names: &BTreeSet<String>,
+        head: Position,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeMap<String, Difference>, RedisError> {
+        let (names, mut differences) = (names.iter().collect::<Vec<_>>(), BTreeMap::new());
+        for chunk in names.chunks(CHUNK) {
+            let mut pipe = redis::pipe();
+            for name in chunk {
+                pipe.hgetall(key(name)).get(guard(name)).ttl(key(name));
+            }
+            let found = triples(pipe.query_async(&mut self.redis.clone()).await?)?;
+            for (name, (fields, position, ttl)) in chunk.iter().zip(found) {
+                if self.position(position.as_deref()).is_some_and(|position| position > head) {
+                    continue;
+                }
+                let log = expected.get(*name);
+                if fields.is_empty() && log.is_none_or(|it| it.changed_at <= self.oldest(now)) {
+                    continue;
+                }
+                let found = (!fields.is_empty()).then(|| with_ttl(json!(fields), ttl >= 0));
+                let log = log.map(|it| with_ttl(json!(it.entry.fields()), true));
+                if let Some(difference) = Difference::between(&key(name), log, found) {
+                    differences.insert((*name).clone(), difference);
+                }
+            }
+        }
+        Ok(differences)
+    }
+
+    /// The position a hash is of, if it is one of our log.
+    fn position(&self, guard: Option<&str>) -> Option<Position> {
+        let (log, position) = guard?.split_once(' ')?;
+        (log == log_name(self.writer.log)).then_some(Position::new(position.parse().ok()?))
+    }
+}
+
+type Found = (BTreeMap<String, String>, Option<String>, i64);
+
+/// Three answers for each name.
+fn triples(answers: Vec<redis::Value>) -> Result<Vec<Found>, RedisError> {
+    let mut triples = Vec::with_capacity(answers.len() / 3);
+    let mut answers = answers.into_iter();
+    while let (Some(fields), Some(guard), Some(ttl)) = (answers.next(), answers.next(), answers.next()) {
+        triples.push((
+            redis::from_redis_value(fields)?,
+            redis::from_redis_value(guard)?,
+            redis::from_redis_value(ttl)?,
+        ));
+    }
+    Ok(triples)
+}
+
+/// A hash that never expires would outlive what it is a copy of.
+fn with_ttl(mut fields: Value, expires: bool) -> Value {
+    fields["(expires)"] = expires.into();
+    fields
+}
+
+fn expected(census: &Census) -> BTreeMap<String, Expected> {
+    let (mut expected, position) = (BTreeMap::new(), census.checkpoint().position);
+    for row in census.rows() {
+        for entry in Entry::of_row(&row, position) {
+            expected.insert(entry.name().to_owned(), Expected { entry, changed_at: row.updated_at });
+        }
+    }
+    expected
+}

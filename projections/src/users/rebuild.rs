@@ -1,0 +1,80 @@
+//! The rows of users checked against the log, and made again from it.
+
+use std::collections::HashMap;
+
+use event_store::reader::Failure;
+use event_store::{Checkpoint, Position, Subscription};
+use sqlx::PgPool;
+
+use super::{UserRow, Users, insert};
+use crate::census::Census;
+use crate::difference::Difference;
+use crate::table::{Projection, checkpoint, place, take_over};
+
+/// How many rows are written at once.
+const CHUNK: usize = 1_000;
+
+/// Compares the rows with the log as of the position that they have come to. Commands go on meanwhile.
+pub async fn verify(
+    census: &mut Census,
+    pool: &PgPool,
+    seen: &(dyn Fn(Position) + Sync),
+) -> Result<Vec<Difference>, Failure> {
+    let (at, rows) = snapshot(census, pool).await?;
+    // Whose log was restored has rows that no event explains.
+    Subscription::new(census.store().clone(), at).verify().await?;
+    census.read_to(at.position, seen).await?;
+    let mut found: HashMap<String, UserRow> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+    let mut differences = Vec::new();
+    for row in census.rows() {
+        let there = found.remove(&row.id);
+        if there.as_ref() != Some(&row) {
+            differences.extend(Difference::between(&row.id, Some(json(&row)?), as_json(there.as_ref())?));
+        }
+    }
+    for (id, row) in found {
+        differences.extend(Difference::between(&id, None, Some(json(&row)?)));
+    }
+    differences.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(differences)
+}
+
+async fn snapshot(census: &Census, pool: &PgPool) -> Result<(Checkpoint, Vec<UserRow>), sqlx::Error> {
+    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let at = checkpoint(&mut snapshot, Users::NAME).await?;
+    let rows = sqlx::query_as!(UserRow, "SELECT * FROM users_v1").fetch_all(&mut *snapshot).await?;
+    snapshot.commit().await?;
+    Ok((at.unwrap_or_else(|| Checkpoint::start(census.store().log())), rows))
+}
+
+fn as_json(row: Option<&UserRow>) -> Result<Option<serde_json::Value>, Failure> {
+    row.map(json).transpose()
+}
+
+fn json(row: &UserRow) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(row).map_err(Failure::passing)
+}
+
+/// Makes all rows again, as of the log's head, and answers how many. Readers see the old ones until
+/// the new ones are there; whoever keeps them up to date waits, then goes on behind that head.
+pub async fn rebuild(
+    census: &mut Census,
+    pool: &PgPool,
+    seen: &(dyn Fn(Position) + Sync),
+) -> Result<usize, Failure> {
+    let (store, log) = (census.store().clone(), census.store().log());
+    // Most of it before anything is locked.
+    census.read_to(store.head().await?, seen).await?;
+    let mut transaction = pool.begin().await?;
+    // Shuts out who leads, and keeps everyone waiting who wants to.
+    take_over(&mut transaction, Users::NAME, log).await?;
+    census.read_to(store.head().await?, seen).await?;
+    sqlx::query!("DELETE FROM users_v1").execute(&mut *transaction).await?;
+    let rows: Vec<UserRow> = census.rows().collect();
+    for chunk in rows.chunks(CHUNK) {
+        insert(&mut transaction, chunk).await?;
+    }
+    place(&mut transaction, Users::NAME, census.checkpoint()).await?;
+    transaction.commit().await?;
+    Ok(rows.len())
+}
