@@ -18,7 +18,11 @@ fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::
         if_match: IfMatch::Any,
         found_by: None,
         key: None,
-        metadata: Metadata { actor: "anonymous".into(), correlation_id: Some(UuidV7.next().to_string()) },
+        metadata: Metadata {
+            actor: "anonymous".into(),
+            correlation_id: Some(UuidV7.next().to_string()),
+            traceparent: None,
+        },
     }
 }
 

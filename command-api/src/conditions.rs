@@ -10,6 +10,7 @@ use event_store::{IdempotencyKey, IfMatch, Metadata, Position};
 use crate::entity_tags::{EntityTag, EntityTags};
 use crate::envelope::RequestId;
 use crate::error::{ApiError, Detail};
+use crate::traceparent::TraceParent;
 
 /// How long the answer to a command waits for the read model.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -23,6 +24,7 @@ pub(crate) struct Terms {
     /// How long its answer may wait for the read model.
     pub(crate) patience: Duration,
     request_id: RequestId,
+    traceparent: Option<TraceParent>,
     scope: Option<Scope>,
 }
 
@@ -42,7 +44,11 @@ impl Terms {
 
     /// What the log keeps of the request.
     pub(crate) fn metadata(&self) -> Metadata {
-        Metadata { actor: ANYONE.to_owned(), correlation_id: Some(self.request_id.as_str().to_owned()) }
+        Metadata {
+            actor: ANYONE.to_owned(),
+            correlation_id: Some(self.request_id.as_str().to_owned()),
+            traceparent: self.traceparent.as_ref().map(|it| it.as_str().to_owned()),
+        }
     }
 }
 
@@ -68,6 +74,7 @@ impl<S: Sync> FromRequestParts<S> for Terms {
             if_match,
             patience: if prefers_no_wait(&parts.headers) { Duration::ZERO } else { PATIENCE },
             request_id: RequestId::of(parts)?,
+            traceparent: TraceParent::of(&parts.headers),
             scope,
         })
     }

@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use crate::answer;
 use crate::error::ApiError;
+use crate::traceparent::TraceParent;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -78,7 +79,9 @@ async fn observe(State(ids): State<Arc<dyn IdSource>>, mut request: Request, nex
     let method = request.method().clone();
     let route = route(request.extensions());
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", request.id = %id, %method, %route);
+    let trace = TraceParent::of(request.headers());
+    let trace_id = trace.as_ref().map(TraceParent::trace_id);
+    let span = tracing::info_span!("request", request.id = %id, trace_id, %method, %route);
     let mut access = Access { started: Instant::now(), method, route, status: CLIENT_GONE };
     let answered = async move {
         // What has begun in the log goes on; the client may ask again with its key.

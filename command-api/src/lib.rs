@@ -17,6 +17,7 @@ mod error;
 mod health;
 mod metrics;
 mod query;
+mod traceparent;
 mod users;
 
 use std::sync::Arc;

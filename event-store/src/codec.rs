@@ -5,8 +5,8 @@
 //! holds the two parts in columns of their own. So a type's name is written
 //! once, at its variant.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Recorded, StoredEvent};
 
@@ -90,15 +90,24 @@ impl StoredEvent {
             event_id: self.event_id,
             stream: self.stream.clone(),
             version: self.version,
+            traceparent: self.traceparent(),
             event: decode(&self.type_name, self.schema_version, &self.data)?,
         })
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Part {
+            traceparent: Option<String>,
+        }
+        // Metadata of another form is no reason not to read the event.
+        serde_json::from_slice::<Part>(&self.meta).ok()?.traceparent
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Event {

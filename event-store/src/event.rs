@@ -90,6 +90,9 @@ pub struct Metadata {
     /// The request that caused it, as `X-Request-Id` named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The trace that it belongs to, as a header `traceparent` of W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// An event as the log holds it, not yet decoded.
@@ -128,6 +131,8 @@ pub struct Recorded<E> {
     pub stream: StreamId,
     /// Its place in its stream, from 1.
     pub version: Version,
+    /// [`Metadata::traceparent`] of it.
+    pub traceparent: Option<String>,
     /// What happened.
     pub event: E,
 }

@@ -29,6 +29,7 @@ fn step(events: &[Value]) -> Step<User> {
         event_id: Uuid::from_u128(0x0194_6ed5_3780_7000_8000_0000_0000_0001),
         stream: StreamId::new(User::CATEGORY, "u1"),
         version: i32::try_from(events.len()).unwrap(),
+        traceparent: None,
         event: last.clone(),
     };
     Step { recorded, before: Arc::new(before), after: Arc::new(after) }
@@ -172,6 +173,16 @@ fn a_record_has_the_headers_of_cloud_events() {
     };
     let found: Vec<_> = records.iter().map(headers).collect();
     assert_eq!(found, ["user.updated", "user.profile.updated"].map(expected));
+}
+
+#[test]
+fn a_record_carries_the_trace_of_its_event() {
+    let mut created = step(&[full()]);
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    created.recorded.traceparent = Some(traceparent.to_owned());
+    let headers = Record::of_user(&created).unwrap()[0].headers();
+    let last = headers.iter().last().unwrap();
+    assert_eq!((last.key, last.value), ("traceparent", Some(traceparent.as_bytes())));
 }
 
 /// Some fields with some values, or cleared.

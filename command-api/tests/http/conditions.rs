@@ -2,6 +2,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::commands::events;
+use crate::log::logged;
 use crate::{JSON, service};
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
@@ -67,4 +68,30 @@ async fn a_refusal_under_a_key_is_decided_again(pool: PgPool) {
     assert_eq!(service.send("POST", "/", &key, body.clone()).await.status, 409);
     service.delete("/u1").await;
     assert_eq!(service.send("POST", "/", &key, body).await.status, 201);
+}
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn a_trace_is_kept_with_the_event_and_named_in_the_log(pool: PgPool) {
+    let service = service(&pool).await;
+    service.create("u1").await;
+    let (trace_id, others) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7-01");
+    let valid = format!("00-{trace_id}-{others}");
+    let invalid = format!("00-{}-{others}", "0".repeat(32));
+    for (nom, traceparent, kept) in [("a", &*valid, Some(&valid)), ("b", &*invalid, None), ("c", "", None)] {
+        drop(logged());
+        let body = json!({ "nom": nom }).to_string();
+        let answer = service.send("PUT", "/u1", &[JSON, ("traceparent", traceparent)], body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let meta: String = sqlx::query_scalar(
+            "SELECT convert_from(meta, 'UTF8') FROM events ORDER BY position DESC LIMIT 1",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+        assert_eq!(meta.get("traceparent").and_then(|it| it.as_str()), kept.map(String::as_str), "{meta}");
+        let log = logged();
+        assert_eq!(log.contains(&format!("trace_id=\"{trace_id}\"")), kept.is_some(), "{log}");
+        assert_eq!(log.contains("trace_id"), kept.is_some(), "{log}");
+    }
 }

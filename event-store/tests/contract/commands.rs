@@ -27,7 +27,7 @@ fn request(id: &str, command: Command) -> Request<Command> {
         if_match: IfMatch::Any,
         found_by: None,
         key: None,
-        metadata: Metadata { actor: "test".into(), correlation_id: None },
+        metadata: Metadata { actor: "test".into(), correlation_id: None, traceparent: None },
     }
 }
 

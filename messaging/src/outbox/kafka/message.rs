@@ -30,6 +30,8 @@ pub struct Record {
     pub time: DateTime<Utc>,
     /// Of its event in the log.
     pub position: Position,
+    /// The trace that its event belongs to.
+    pub traceparent: Option<String>,
 }
 
 impl Record {
@@ -58,9 +60,16 @@ impl Record {
                 event_id: &id,
                 version: recorded.version,
             })?;
-            let (key, time, position) =
-                (recorded.stream.id().to_owned(), recorded.recorded_at, recorded.position);
-            Ok(Self { topic: USER_EVENTS, key, value, id, type_name, time, position })
+            Ok(Self {
+                topic: USER_EVENTS,
+                key: recorded.stream.id().to_owned(),
+                value,
+                id,
+                type_name,
+                time: recorded.recorded_at,
+                position: recorded.position,
+                traceparent: recorded.traceparent.clone(),
+            })
         };
         events.iter().map(record).collect()
     }
@@ -82,7 +91,8 @@ impl Record {
             ("schema-version", SCHEMA_VERSION),
         ]
         .into_iter()
-        .fold(OwnedHeaders::new_with_capacity(9), |headers, (key, value)| {
+        .chain(self.traceparent.as_deref().map(|value| ("traceparent", value)))
+        .fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         })
     }
