@@ -19,6 +19,8 @@ mod kill;
 mod load;
 #[path = "journeys/log.rs"]
 mod log;
+#[path = "journeys/metrics.rs"]
+mod metrics;
 #[path = "journeys/outage.rs"]
 mod outage;
 #[path = "journeys/private_kafka.rs"]
@@ -45,5 +47,7 @@ mod sinks_outage;
 mod sinks_two;
 #[path = "journeys/tools.rs"]
 mod tools;
+#[path = "journeys/traces.rs"]
+mod traces;
 #[path = "journeys/users.rs"]
 mod users;

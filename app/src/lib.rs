@@ -9,6 +9,7 @@ mod banner;
 pub mod cli;
 pub mod config;
 pub mod fatal;
+mod figures;
 pub mod http;
 pub mod local;
 pub mod migrate;

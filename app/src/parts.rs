@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Role};
 use crate::fatal::Fatal;
+use crate::figures;
 use crate::local::{self, Broker};
 use crate::probes::{EventLog, Follower, RedisServer};
 use crate::servers::Servers;
@@ -60,7 +61,12 @@ impl Parts {
         let sink = |progress: &Progress| -> Box<dyn Probe> {
             Box::new(Follower { progress: progress.clone(), essential, otherwise: Condition::Down })
         };
-        let (mut readers, mut background) = (Vec::<Started>::new(), Vec::<BoxFuture<'static, ()>>::new());
+        let mut readers = Vec::<Started>::new();
+        let mut background = vec![
+            figures::follow_head(store.watch_head()).boxed(),
+            figures::sample_pool("log", store.pool().clone()).boxed(),
+            figures::sample_pool("queries", pool.clone()).boxed(),
+        ];
         let mut probes: Vec<Box<dyn Probe>> =
             vec![Box::new(EventLog(store.clone())), Box::new(command_api::Postgres(pool.clone()))];
 
@@ -80,12 +86,14 @@ impl Parts {
             let (warmer, work) =
                 Warmer::new(redis.clone(), pool.clone(), log.log(), config.profile_cache_ttl);
             if has(Role::Api) {
+                figures::begin_profile_cache();
                 cache = Some(warmer);
                 background.push(work.boxed());
             }
             let progress = ProfileCache::progress(redis.clone(), log.log());
             background.push(measured(&progress, &log));
             if has(Role::Projections) {
+                figures::begin_heals(ProfileCache::NAME, &["cache_lost", "set_back"]);
                 let ttl = config.profile_cache_ttl;
                 let reader = ProfileCache::new(redis.clone(), log.clone(), pool.clone(), SystemClock, ttl);
                 probes.push(sink(&progress));
@@ -96,6 +104,9 @@ impl Parts {
                     key: config.users_stream.name.clone(),
                     max_len: config.users_stream.max_len,
                 };
+                figures::begin_sink(RedisStream::NAME, &options.key);
+                let heals = ["stream_lost", "book_lost", "set_back", "foreign_entry"];
+                figures::begin_heals(RedisStream::NAME, &heals);
                 // A connection of its own: a long batch of one must not hold up the other.
                 let redis = redis_of(config, private_redis.as_deref())?.unwrap_or(redis);
                 let reader = RedisStream::new(redis, log.clone(), pool.clone(), progress, options);
@@ -107,6 +118,9 @@ impl Parts {
             }
         }
         if has(Role::Outbox) {
+            figures::begin_sink(Kafka::NAME, USER_EVENTS);
+            figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
+            figures::begin_dead_letters();
             let options = kafka_of(config, servers.broker.as_ref());
             if let Some(broker) = &servers.broker {
                 let made = async {
@@ -122,6 +136,9 @@ impl Parts {
             readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
         }
 
+        if has(Role::Api) {
+            figures::begin_commands();
+        }
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
         let api = Api {
             users: Commands::new(log, appender),

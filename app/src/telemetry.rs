@@ -10,6 +10,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 use crate::fatal::Fatal;
+use crate::figures;
 
 /// Bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 14] =
@@ -22,14 +23,16 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Starts recording figures.
 pub fn metrics() -> Result<PrometheusHandle, Fatal> {
     let failed = |e| Fatal::new("can't record metrics", e);
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Full("annuaire_append_batch_size".into()), &BATCH_SIZES)
         })
         .map_err(failed)?
         .install_recorder()
-        .map_err(failed)
+        .map_err(failed)?;
+    figures::describe();
+    Ok(handle)
 }
 
 /// Lets the recorder fold what it gathered, so that it stays small between scrapes.

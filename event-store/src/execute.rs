@@ -99,6 +99,11 @@ pub enum ExecuteError<R> {
     Store(#[from] Arc<StoreError>),
 }
 
+/// Counts what became of a command.
+pub(crate) fn count(outcome: &'static str) {
+    metrics::counter!("annuaire_commands_total", "outcome" => outcome).increment(1);
+}
+
 /// Carries out the commands of one aggregate.
 #[derive(Clone)]
 pub struct Commands<A: Aggregate> {
@@ -121,7 +126,10 @@ impl<A: Aggregate> Commands<A> {
         &self,
         request: Request<A::Command>,
     ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
-        let permit = self.appender.admit().ok_or(ExecuteError::Overloaded)?;
+        let Some(permit) = self.appender.admit() else {
+            count("failed");
+            return Err(ExecuteError::Overloaded);
+        };
         let deadline = Instant::now() + PATIENCE;
         let (reply, answer) = oneshot::channel();
         let known = match self.cache.get(&request.stream) {

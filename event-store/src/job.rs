@@ -95,6 +95,17 @@ impl<A: Aggregate> Job<A> {
     }
 
     pub(crate) fn reply(self, answer: Result<Executed<A>, ExecuteError<A::Rejection>>) {
+        let outcome = match &answer {
+            Ok(_) => "done",
+            Err(ExecuteError::Overloaded | ExecuteError::Store(_)) => "failed",
+            Err(
+                ExecuteError::Rejected(_)
+                | ExecuteError::VersionMismatch { .. }
+                | ExecuteError::NotFoundByClaim
+                | ExecuteError::KeyReused,
+            ) => "refused",
+        };
+        crate::execute::count(outcome);
         // Who asked may have gone; the command counts all the same.
         let _ = self.reply.send(answer);
     }

@@ -148,6 +148,12 @@ impl Sinks {
         stream.map_err(|difference| format!("Redis stream: {difference}"))
     }
 
+    /// How many of the topic's messages, as they were last found to be, have a part like this.
+    pub(crate) fn messages_with(&self, name: &str, value: &str) -> usize {
+        let has = |message: &&Message| message.parts.iter().any(|(n, v)| (&**n, &**v) == (name, value));
+        self.topic.iter().filter(has).count()
+    }
+
     /// The log.
     pub(crate) fn store(&self) -> Arc<dyn EventStore> {
         self.store.clone()

@@ -16,6 +16,9 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How often the lag is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
+/// What [`State::name`] answers.
+const STATES: [&str; 4] = ["standby", "leading", "failing", "stopped"];
+
 /// What keeps a reader from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -211,11 +214,12 @@ impl Progress {
         }
     }
 
-    /// Keeps the gauges of this reader's lag up to date. Runs until it is dropped.
+    /// Keeps the gauges of this reader's state and lag up to date. Runs until it is dropped.
     pub async fn measure(&self, store: Arc<dyn EventStore>, clock: impl Clock) {
         let positions = metrics::gauge!("annuaire_lag_positions", "reader" => self.0.name);
         let seconds = metrics::gauge!("annuaire_lag_seconds", "reader" => self.0.name);
         loop {
+            self.show_state();
             if !self.is_leading() {
                 self.ask().await;
             }
@@ -230,6 +234,14 @@ impl Progress {
                 seconds.set(age.map_or(0.0, |age| age.as_seconds_f64().max(0.0)));
             }
             tokio::time::sleep(MEASURE_EVERY).await;
+        }
+    }
+
+    fn show_state(&self) {
+        let current = self.state().name();
+        for name in STATES {
+            let gauge = metrics::gauge!("annuaire_reader_state", "reader" => self.0.name, "state" => name);
+            gauge.set(if name == current { 1.0 } else { 0.0 });
         }
     }
 }

@@ -1,0 +1,117 @@
+//! What each figure in `/metrics` means, and those that belong to the process as a whole.
+//!
+//! A figure stands there from the start, at 0 where nothing has happened: an alert that compares needs
+//! something to compare with.
+
+use std::time::{Duration, Instant};
+
+use event_store::Position;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+/// How often a pool is asked for a connection, to see how long that takes.
+const ASK_POOL_EVERY: Duration = Duration::from_secs(1);
+
+/// Says for each figure what it is; a new one has its line here.
+pub(crate) fn describe() {
+    describe_histogram!(
+        "annuaire_http_seconds",
+        "Time from a request to its answer, by route and status; 499: the client went away"
+    );
+    describe_counter!(
+        "annuaire_commands_total",
+        "What became of commands: done, refused by a rule or condition, failed for want of the log. One that \
+         names a user by matricule is first refused under that name as an id"
+    );
+    describe_histogram!("annuaire_append_seconds", "Time a batch of commands took to be on disk, or to fail");
+    describe_histogram!("annuaire_append_batch_size", "Commands in a batch");
+    describe_gauge!(
+        "annuaire_head_position",
+        "Position of the last event in the log, as this process knows it"
+    );
+    describe_gauge!("annuaire_lag_positions", "Events that a reader of the log has still to take in");
+    describe_gauge!("annuaire_lag_seconds", "Age of the oldest event that a reader has still to take in");
+    describe_gauge!(
+        "annuaire_reader_state",
+        "1 for the state that a reader is in: leading, standby, failing or stopped"
+    );
+    describe_counter!("annuaire_outbox_messages_total", "Messages that a sink has taken, by topic or stream");
+    describe_counter!("annuaire_sink_heals_total", "Losses that a sink found and made good by itself");
+    describe_gauge!(
+        "annuaire_dead_letters",
+        "Messages put aside because they can't be delivered. Nothing is put aside yet: a sink stops instead"
+    );
+    describe_counter!(
+        "annuaire_profile_cache_total",
+        "Profiles that were read, by whether the cache had them"
+    );
+    describe_gauge!("annuaire_pool_connections", "Connections of a pool to PostgreSQL, busy or idle");
+    describe_histogram!(
+        "annuaire_pool_wait_seconds",
+        "Time that one asking for a connection of a pool waits, tried once a second"
+    );
+}
+
+/// Of a process that carries out commands.
+pub(crate) fn begin_commands() {
+    for outcome in ["done", "refused", "failed"] {
+        counter!("annuaire_commands_total", "outcome" => outcome).increment(0);
+    }
+    // Being named is enough for a histogram to be there.
+    let _ = (histogram!("annuaire_append_seconds"), histogram!("annuaire_append_batch_size"));
+}
+
+/// Of a process that looks after the profiles it reads.
+pub(crate) fn begin_profile_cache() {
+    for result in ["hit", "miss", "error"] {
+        counter!("annuaire_profile_cache_total", "result" => result).increment(0);
+    }
+}
+
+/// Of a sink and what it fills.
+pub(crate) fn begin_sink(sink: &'static str, topic: &str) {
+    counter!("annuaire_outbox_messages_total", "sink" => sink, "topic" => topic.to_owned()).increment(0);
+}
+
+/// Of something that makes good what it lost, for one of these reasons.
+pub(crate) fn begin_heals(sink: &'static str, reasons: &[&'static str]) {
+    for &reason in reasons {
+        counter!("annuaire_sink_heals_total", "sink" => sink, "reason" => reason).increment(0);
+    }
+}
+
+/// Of the queue of messages that were put aside.
+pub(crate) fn begin_dead_letters() {
+    gauge!("annuaire_dead_letters", "queue" => "outbox").set(0.0);
+}
+
+/// Shows the log's head. Runs until it is dropped.
+pub(crate) async fn follow_head(mut head: watch::Receiver<Position>) {
+    let shown = gauge!("annuaire_head_position");
+    loop {
+        let position = head.borrow_and_update().get();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        shown.set(position as f64);
+        if head.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Shows how many connections a pool has, and how long one waits who asks for one. Runs until it is dropped.
+pub(crate) async fn sample_pool(name: &'static str, pool: PgPool) {
+    let [busy, idle] =
+        ["busy", "idle"].map(|state| gauge!("annuaire_pool_connections", "pool" => name, "state" => state));
+    let wait = histogram!("annuaire_pool_wait_seconds", "pool" => name);
+    loop {
+        let (size, resting) = (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+        busy.set(size.saturating_sub(resting));
+        idle.set(resting);
+        let asked = Instant::now();
+        // One who waited in vain has waited, too.
+        drop(pool.acquire().await);
+        wait.record(asked.elapsed());
+        tokio::time::sleep(ASK_POOL_EVERY).await;
+    }
+}
