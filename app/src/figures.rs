@@ -109,9 +109,10 @@ pub(crate) async fn sample_pool(name: &'static str, pool: PgPool) {
         busy.set(size.saturating_sub(resting));
         idle.set(resting);
         let asked = Instant::now();
-        // One who waited in vain has waited, too.
-        drop(pool.acquire().await);
-        wait.record(asked.elapsed());
+        // One who waited in vain has waited, too; one whom PostgreSQL refused has not.
+        if matches!(pool.acquire().await, Ok(_) | Err(sqlx::Error::PoolTimedOut)) {
+            wait.record(asked.elapsed());
+        }
         tokio::time::sleep(ASK_POOL_EVERY).await;
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use event_store::MIGRATOR;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::task::JoinSet;
 
 use crate::load::Load;
 use crate::log::Log;
@@ -25,14 +26,17 @@ impl Figures {
         Self(server.get("/metrics").send().await.unwrap().text().await.unwrap())
     }
 
-    /// The figure with exactly this name and these labels.
-    fn get(&self, series: &str) -> Option<f64> {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(value.parse().unwrap())
+    /// The figure with exactly this name and these labels, as it is written.
+    fn find(&self, series: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
     }
 
-    fn expect(&self, series: &str) -> f64 {
-        self.get(series).unwrap_or_else(|| panic!("{series} is not in\n{}", self.0))
+    fn text(&self, series: &str) -> &str {
+        self.find(series).unwrap_or_else(|| panic!("{series} is not in\n{}", self.0))
+    }
+
+    fn value(&self, series: &str) -> f64 {
+        self.text(series).parse().unwrap()
     }
 
     /// The names of all series.
@@ -49,7 +53,7 @@ impl Figures {
 }
 
 /// Counters and histograms that grow under load.
-const GROWING: [&str; 11] = [
+const GROWING: [&str; 10] = [
     r#"annuaire_commands_total{outcome="done"}"#,
     "annuaire_append_seconds_count",
     "annuaire_append_seconds_sum",
@@ -59,7 +63,6 @@ const GROWING: [&str; 11] = [
     r#"annuaire_outbox_messages_total{sink="kafka",topic="user.events"}"#,
     r#"annuaire_pool_wait_seconds_count{pool="log"}"#,
     r#"annuaire_pool_wait_seconds_count{pool="queries"}"#,
-    r#"annuaire_profile_cache_total{result="miss"}"#,
     r#"annuaire_sink_heals_total{sink="redis_stream",reason="stream_lost"}"#,
 ];
 
@@ -71,17 +74,17 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
     let server = Arc::new(sinks.server(&[]).await);
     for reader in READERS {
         let state = format!(r#"annuaire_reader_state{{reader="{reader}",state="leading"}}"#);
-        eventually(&format!("{reader} leads"), async || Figures::of(&server).await.get(&state) == Some(1.0))
+        eventually(&format!("{reader} leads"), async || Figures::of(&server).await.find(&state) == Some("1"))
             .await;
     }
     let start = Figures::of(&server).await;
     for reader in READERS {
         for state in ["standby", "failing", "stopped"] {
             let series = format!(r#"annuaire_reader_state{{reader="{reader}",state="{state}"}}"#);
-            assert_eq!(start.expect(&series), 0.0, "{series}");
+            assert_eq!(start.text(&series), "0", "{series}");
         }
         for lag in ["positions", "seconds"] {
-            assert_eq!(start.expect(&format!(r#"annuaire_lag_{lag}{{reader="{reader}"}}"#)), 0.0, "{lag}");
+            assert_eq!(start.text(&format!(r#"annuaire_lag_{lag}{{reader="{reader}"}}"#)), "0", "{lag}");
         }
     }
     for series in [
@@ -93,11 +96,11 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
         r#"annuaire_sink_heals_total{sink="profile_cache",reason="cache_lost"}"#,
         r#"annuaire_dead_letters{queue="outbox"}"#,
     ] {
-        assert_eq!(start.expect(series), 0.0, "{series}");
+        assert_eq!(start.text(series), "0", "{series}");
     }
     for pool in ["log", "queries"] {
         let of =
-            |state| start.expect(&format!(r#"annuaire_pool_connections{{pool="{pool}",state="{state}"}}"#));
+            |state| start.value(&format!(r#"annuaire_pool_connections{{pool="{pool}",state="{state}"}}"#));
         assert!((0.0..=16.0).contains(&(of("busy") + of("idle"))), "{pool}");
     }
     assert_eq!(start.said("HELP"), start.said("TYPE"), "each is explained");
@@ -106,18 +109,24 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
     eventually("the log grows", async || sinks.head().await > 100).await;
     assert!(load.stop_unharmed().await > 0);
     sinks.reach(sinks.head().await).await;
-    // Empty, Redis has neither the profile that is read next nor the stream.
-    redis::cmd("FLUSHALL").exec_async(&mut sinks.redis().await).await.unwrap();
+    let mut redis_client = sinks.redis().await;
+    redis::cmd("FLUSHALL").exec_async(&mut redis_client).await.unwrap();
     let id = server.create("M1").await;
-    redis::cmd("FLUSHALL").exec_async(&mut sinks.redis().await).await.unwrap();
-    assert_eq!(server.get(&format!("/{id}")).send().await.unwrap().status(), 200);
+    let missed = r#"annuaire_profile_cache_total{result="miss"}"#;
+    eventually("a profile is missed", async || {
+        let mut redis = redis_client.clone();
+        redis::cmd("DEL").arg(format!("user:profile:{id}")).exec_async(&mut redis).await.unwrap();
+        assert_eq!(server.get(&format!("/{id}")).send().await.unwrap().status(), 200);
+        Figures::of(&server).await.value(missed) > 0.0
+    })
+    .await;
     for series in GROWING {
-        let before = start.expect(series);
-        eventually(&format!("{series} grows"), async || Figures::of(&server).await.expect(series) > before)
+        let before = start.value(series);
+        eventually(&format!("{series} grows"), async || Figures::of(&server).await.value(series) > before)
             .await;
     }
     let http = r#"annuaire_http_seconds_count{route="/",status="201"}"#;
-    assert!(Figures::of(&server).await.expect(http) > 0.0);
+    assert!(Figures::of(&server).await.value(http) > 0.0);
     redis.stop().await;
 }
 
@@ -131,15 +140,38 @@ async fn a_reader_that_stopped_and_a_command_that_failed_are_seen(pool: PgPool) 
         r#"annuaire_lag_positions{reader="users_v1"}"#,
         r#"annuaire_lag_seconds{reader="users_v1"}"#,
     ] {
-        eventually(&format!("{series} rises"), async || Figures::of(&server).await.expect(series) > 0.0)
-            .await;
+        eventually(&format!("{series} rises"), async || Figures::of(&server).await.value(series) > 0.0).await;
     }
     let failed = r#"annuaire_commands_total{outcome="failed"}"#;
-    assert_eq!(Figures::of(&server).await.expect(failed), 0.0);
+    assert_eq!(Figures::of(&server).await.text(failed), "0");
     sqlx::query("ALTER TABLE events RENAME TO away").execute(&pool).await.unwrap();
     let body = json!({ "matricule": "M2", "nom": "Dupont" });
     assert!(server.post("/", &body).send().await.unwrap().status().is_server_error());
-    assert_eq!(Figures::of(&server).await.expect(failed), 1.0);
+    assert_eq!(Figures::of(&server).await.text(failed), "1");
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_pool_that_is_used_up_is_seen(pool: PgPool) {
+    let server = Arc::new(Server::on(&pool).await);
+    let waited = r#"annuaire_pool_wait_seconds_sum{pool="queries"}"#;
+    eventually("it is measured", async || Figures::of(&server).await.find(waited).is_some()).await;
+    let before = Figures::of(&server).await.value(waited);
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users_v1").execute(&mut *lock).await.unwrap();
+    let clients: JoinSet<()> = (0..64)
+        .map(|_| {
+            let server = server.clone();
+            async move { while server.get("/nobody").send().await.unwrap().status() == 503 {} }
+        })
+        .collect();
+    eventually("one who asks for a connection waits", async || {
+        let figures = Figures::of(&server).await;
+        figures.text(r#"annuaire_pool_connections{pool="queries",state="busy"}"#) == "16"
+            && figures.value(waited) - before > 0.5
+    })
+    .await;
+    lock.rollback().await.unwrap();
+    clients.join_all().await;
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
