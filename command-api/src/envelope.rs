@@ -22,6 +22,9 @@ use crate::traceparent::TraceParent;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// No answer is a page that loads something.
+const NOTHING_ELSE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
 /// The route of a request that matches none.
 const UNMATCHED: &str = "unmatched";
 /// Written where a client went away before its answer; the number nginx made usual.
@@ -106,10 +109,11 @@ fn finish(response: &mut Response, method: &Method, id: &RequestId) {
     if has_body {
         headers.entry(header::CONTENT_TYPE).or_insert(answer::JSON);
     }
+    // A page says itself what it is made of.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NOTHING_ELSE);
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
-    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     set(header::CACHE_CONTROL, if is_read { "private, no-cache" } else { "no-store" });
     if let Some(id) = id.header() {
         headers.insert(X_REQUEST_ID, id);

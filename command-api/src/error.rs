@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use domain::user::Rejection;
 use event_store::{ExecuteError, StoreError};
 use serde::Serialize;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 
 use crate::answer;
 
@@ -76,7 +77,8 @@ impl ApiError {
         Self::Internal(cause.into())
     }
 
-    fn status(&self) -> (StatusCode, &'static str) {
+    /// Which status it becomes, and its code.
+    pub(crate) fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR"),
             Self::MalformedJson => (StatusCode::BAD_REQUEST, "MALFORMED_JSON"),
@@ -97,7 +99,7 @@ impl ApiError {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::User(rejection) => return rejection.to_string(),
             Self::Invalid(_) => "Données invalides",
@@ -113,6 +115,15 @@ impl ApiError {
             Self::Internal(_) | Self::Panicked => "Erreur interne du serveur",
         }
         .to_owned()
+    }
+
+    /// Shows its body to `see`.
+    pub(crate) fn with_body<T>(&self, see: impl FnOnce(&ErrorBody<'_>) -> T) -> T {
+        let details = match self {
+            Self::Invalid(details) => Some(&**details),
+            _ => None,
+        };
+        see(&ErrorBody { success: false, message: &self.message(), code: self.status().1, details })
     }
 
     fn log(&self) {
@@ -145,19 +156,35 @@ impl ErrorBody<'_> {
     pub(crate) const fn unavailable() -> Self {
         Self { success: false, message: UNAVAILABLE, code: "UNAVAILABLE", details: None }
     }
+
+    /// Its form, for the document.
+    pub(crate) fn described() -> Schema {
+        let text = |about| ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let detail = ObjectBuilder::new()
+            .property("field", text("The field, parameter or header that is wrong."))
+            .required("field")
+            .property("message", text("What is expected of it, in French."))
+            .required("message");
+        let refused = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false]));
+        ObjectBuilder::new()
+            .description(Some("Why a request was not answered as hoped."))
+            .property("success", refused)
+            .required("success")
+            .property("message", text("A sentence in French."))
+            .required("message")
+            .property("code", text("What programs go by; it never changes."))
+            .required("code")
+            .property("details", ArrayBuilder::new().items(detail).min_items(Some(1)))
+            .into()
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        let (status, code) = self.status();
-        let details = match &self {
-            Self::Invalid(details) => Some(&**details),
-            _ => None,
-        };
-        let body = ErrorBody { success: false, message: &self.message(), code, details };
+        let status = self.status().0;
         // Strings alone always become JSON.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = self.with_body(|body| serde_json::to_vec(body).unwrap_or_default());
         let mut response = answer::with_json(status, body.into());
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

@@ -1,5 +1,6 @@
 //! Whether the process lives, and whether its parts do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,12 @@ use event_store::IdSource;
 use futures::future;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use sqlx::PgPool;
+use utoipa::openapi::schema::{AllOf, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody, RETRY_AFTER};
 use crate::{Api, answer, envelope};
@@ -24,7 +29,7 @@ use crate::{Api, answer, envelope};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a part does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
     /// It does what it should.
@@ -143,13 +148,45 @@ struct Report {
     parts: Vec<Part>,
 }
 
-#[derive(Serialize)]
+/// How the process and its parts do.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
 struct ReportBody {
     #[serde(flatten)]
+    #[schema(ignore)]
     error: Option<ErrorBody<'static>>,
+    #[schema(pattern = "^(ok|degraded|down|draining|starting)$")]
     status: &'static str,
-    parts: Map<String, Value>,
+    /// By name.
+    #[schema(value_type = BTreeMap<String, PartBody>)]
+    parts: BTreeMap<&'static str, PartBody>,
 }
+
+/// How a part does.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Part)]
+struct PartBody {
+    state: Condition,
+    /// How long it took to find out, in milliseconds.
+    #[schema(minimum = 0)]
+    latency_ms: f64,
+    /// Why it does not do as it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<&'static str>,
+}
+
+/// The report of a process that no request should come to.
+struct Unready;
+
+impl PartialSchema for Unready {
+    fn schema() -> RefOr<Schema> {
+        AllOf::builder().item(Ref::from_schema_name("Error")).item(Ref::from_schema_name("Health")).into()
+    }
+}
+
+impl ToSchema for Unready {}
 
 impl Report {
     fn answer(&self) -> Result<Response, ApiError> {
@@ -157,11 +194,7 @@ impl Report {
         let part = |part: &Part| {
             // Whole microseconds: more digits would be noise.
             let latency = (part.latency.as_secs_f64() * 1e6).round() / 1e3;
-            let mut body = json!({ "state": part.condition, "latencyMs": latency });
-            if let Some(reason) = part.reason {
-                body["reason"] = reason.into();
-            }
-            (part.name.to_owned(), body)
+            (part.name, PartBody { state: part.condition, latency_ms: latency, reason: part.reason })
         };
         let body = ReportBody {
             error: (!ready).then(ErrorBody::unavailable),
@@ -177,11 +210,8 @@ impl Report {
     }
 }
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/health", get(ready))
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::default().routes(routes!(live)).routes(routes!(ready)).routes(routes!(health))
 }
 
 /// Health and figures of a process whose parts are not there yet; who wants more is to come again.
@@ -196,16 +226,62 @@ pub fn starting_router(metrics: PrometheusHandle, ids: Arc<dyn IdSource>) -> Rou
     envelope::around(routes, ids)
 }
 
-async fn live() -> Result<Response, ApiError> {
-    answer::json(StatusCode::OK, &json!({ "status": "ok" }))
+/// That the process runs.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alive)]
+struct AliveBody {
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
 }
 
+/// Whether the process runs.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "getLiveness",
+    tag = "operations",
+    responses((status = 200, description = "It runs.", body = AliveBody)),
+)]
+async fn live() -> Result<Response, ApiError> {
+    answer::json(StatusCode::OK, &AliveBody { status: "ok" })
+}
+
+/// Whether requests should come here, and how each part does.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "getReadiness",
+    tag = "operations",
+    responses(
+        (status = 200, description = "They should.", body = ReportBody),
+        (status = 503, description = "They should not: an essential part is down, or the process starts or stops.",
+            body = Unready, headers(("Retry-After" = String, description = "Seconds after which to ask again."))),
+    ),
+)]
 async fn ready(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    api.readiness.report().await.answer()
+}
+
+/// The same as `/health/ready`.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "getHealth",
+    tag = "operations",
+    responses(
+        (status = 200, description = "They should.", body = ReportBody),
+        (status = 503, description = "They should not: an essential part is down, or the process starts or stops.",
+            body = Unready, headers(("Retry-After" = String, description = "Seconds after which to ask again."))),
+    ),
+)]
+async fn health(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     api.readiness.report().await.answer()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     struct Fixed(&'static str, bool, Condition);

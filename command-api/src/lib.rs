@@ -6,16 +6,19 @@
 //! messages or Kafka.
 //!
 //! To add a resource: a module with its `routes()`, merged in [`router`]; its
-//! rejections get their status in `error.rs`.
+//! rejections get their status in `error.rs`. Each handler stands under its
+//! description, from which the [document](openapi()) is made.
 
 mod answer;
 mod body;
 mod conditions;
+mod docs;
 mod entity_tags;
 mod envelope;
 mod error;
 mod health;
 mod metrics;
+mod openapi;
 mod query;
 mod traceparent;
 mod users;
@@ -24,13 +27,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Uri;
-use axum::routing::get;
 use domain::user::User;
 use event_store::reader::Progress;
 use event_store::{Commands, IdSource};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::Warmer;
 use sqlx::PgPool;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use health::{Condition, Postgres, Probe, Readiness, starting_router};
 
@@ -56,23 +61,38 @@ pub struct Api {
 
 /// Every route, with what all answers have in common.
 pub fn router(api: Api) -> Router {
-    finished(operations().merge(users::routes()), api)
+    finished(everything(), api)
 }
 
-/// Health and figures only: for a process whose roles leave out the rest.
+/// Health, figures and the document only: for a process whose roles leave out the rest.
 pub fn operations_router(api: Api) -> Router {
     finished(operations(), api)
 }
 
-fn operations() -> Router<Arc<Api>> {
-    Router::new().merge(health::routes()).route("/metrics", get(self::metrics::show))
+/// The description of every route of [`router`].
+#[must_use]
+pub fn openapi() -> OpenApi {
+    self::openapi::finished(everything().into_openapi())
 }
 
-fn finished(routes: Router<Arc<Api>>, api: Api) -> Router {
+fn everything() -> OpenApiRouter<Arc<Api>> {
+    operations().merge(users::routes())
+}
+
+fn operations() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::default()
+        .merge(health::routes())
+        .routes(routes!(self::metrics::show))
+        .merge(docs::routes())
+}
+
+fn finished(routes: OpenApiRouter<Arc<Api>>, api: Api) -> Router {
     let ids = api.ids.clone();
+    let (routes, document) = routes.split_for_parts();
     let routes = routes
         .fallback(|| async { ApiError::NoSuchRoute })
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(docs::Document::of(&self::openapi::finished(document)))
         .with_state(Arc::new(api));
     envelope::around(routes, ids)
 }
@@ -80,8 +100,8 @@ fn finished(routes: Router<Arc<Api>>, api: Api) -> Router {
 /// `/login` and the like match `/{id}`, but are no users: without a route of their own there is nothing.
 async fn method_not_allowed(uri: Uri) -> ApiError {
     let name = uri.path().trim_start_matches('/');
-    let is_ours = ["all", "alls", "batch", "health", "metrics"].contains(&name);
-    if domain::ids::is_reserved(name) && !is_ours {
+    let ours = ["all", "alls", "batch", "docs", "health", "metrics", "openapi.json"];
+    if domain::ids::is_reserved(name) && !ours.contains(&name) {
         ApiError::NoSuchRoute
     } else {
         ApiError::MethodNotAllowed

@@ -11,7 +11,14 @@ use crate::Api;
 
 const TEXT: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
-/// Everything the recorder has gathered.
+/// The figures of the process, in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "operations",
+    responses((status = 200, description = "Everything gathered so far.", body = String, content_type = "text/plain")),
+)]
 pub(crate) async fn show(State(api): State<Arc<Api>>) -> impl IntoResponse {
     text(&api.metrics)
 }

@@ -19,16 +19,41 @@ use serde_json::json;
 use super::Name;
 use super::fields;
 use super::profile::ProfileBody;
+use super::schemas::{ChangesBody, Deletion, DeletionParameters, NewUserBody};
 use crate::Api;
 use crate::answer;
 use crate::body::JsonObject;
 use crate::conditions::Terms;
 use crate::error::ApiError;
+use crate::openapi::{CommandHeaders, refusals};
 use crate::query::Parameters;
 
 /// What JavaScript's `encodeURIComponent` encodes of an id.
 pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// Creates a user.
+#[utoipa::path(
+    post,
+    path = "/",
+    operation_id = "createUser",
+    tag = "users",
+    params(CommandHeaders),
+    request_body = NewUserBody,
+    responses(
+        (
+            status = 201,
+            description = "The user.",
+            body = ProfileBody,
+            headers(
+                ("Location" = String, description = "The user's path."),
+                ("ETag" = String, description = "The user's version, in quotes."),
+                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
+            ),
+        ),
+        refusals::Creation,
+    ),
+)]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     terms: Terms,
@@ -55,6 +80,28 @@ pub(super) async fn create(
     Ok(tell(&api, terms.patience, &executed, response).await)
 }
 
+/// Changes the fields that the body names; what changes nothing is no event.
+#[utoipa::path(
+    put,
+    path = "/{id}",
+    operation_id = "changeUser",
+    tag = "users",
+    params(("id" = Name, Path, description = "The user's id or matricule."), CommandHeaders),
+    request_body = ChangesBody,
+    responses(
+        (
+            status = 200,
+            description = "The user.",
+            body = ProfileBody,
+            headers(
+                ("ETag" = String, description = "The user's version, in quotes."),
+                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
+            ),
+        ),
+        refusals::Change,
+    ),
+)]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     name: Name,
@@ -68,6 +115,27 @@ pub(super) async fn change(
     Ok(tell(&api, terms.patience, &executed, response).await)
 }
 
+/// Deletes a user: the id is never used again; matricule, e-mail address and username are free at once.
+#[utoipa::path(
+    delete,
+    path = "/{id}",
+    operation_id = "deleteUser",
+    tag = "users",
+    params(("id" = Name, Path, description = "The user's id or matricule."), DeletionParameters, CommandHeaders),
+    responses(
+        (
+            status = 200,
+            description = "The user is gone.",
+            body = Deletion,
+            headers(
+                ("ETag" = String, description = "The user's version, in quotes."),
+                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
+            ),
+        ),
+        refusals::Deletion,
+    ),
+)]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     name: Name,

@@ -18,14 +18,37 @@ use sqlx::PgPool;
 use super::commands::COMPONENT;
 use super::profile::ProfileBody;
 use super::queries::wait_for;
+use super::schemas::ListParameters;
 use crate::conditions::MinPosition;
 use crate::error::{ApiError, Detail};
+use crate::openapi::{Freshness, refusals};
 use crate::query::Parameters;
 use crate::{Api, answer};
 
 /// The largest page, and how many users a stream reads at a time.
 const MAX_PAGE: u16 = 1_000;
 
+/// Lists every user as one stream or, with `limit`, page by page.
+#[utoipa::path(
+    get,
+    path = "/all",
+    operation_id = "listUsers",
+    tag = "users",
+    params(ListParameters, Freshness),
+    responses(
+        (
+            status = 200,
+            description = "The users, in the order of their ids.",
+            body = [ProfileBody],
+            headers(
+                ("Link" = String, description = "The next page, if there is one: with `limit` only."),
+                ("X-Total-Count" = i64, description = "How many there are on all pages: with `limit` only."),
+                ("X-Total-Count-Exact" = String, description = "`false` where that is an estimate."),
+            ),
+        ),
+        refusals::Many,
+    ),
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     path: MatchedPath,
@@ -38,6 +61,36 @@ pub(super) async fn list(
         Some(limit) => page(&api, path.as_str(), &asked, limit).await,
         None => everyone(api.pool.clone(), asked).await,
     }
+}
+
+/// The same as `/all`.
+#[utoipa::path(
+    get,
+    path = "/alls",
+    operation_id = "listUsersToo",
+    tag = "users",
+    params(ListParameters, Freshness),
+    responses(
+        (
+            status = 200,
+            description = "The users, in the order of their ids.",
+            body = [ProfileBody],
+            headers(
+                ("Link" = String, description = "The next page, if there is one: with `limit` only."),
+                ("X-Total-Count" = i64, description = "How many there are on all pages: with `limit` only."),
+                ("X-Total-Count-Exact" = String, description = "`false` where that is an estimate."),
+            ),
+        ),
+        refusals::Many,
+    ),
+)]
+pub(super) async fn list_too(
+    api: State<Arc<Api>>,
+    path: MatchedPath,
+    min: MinPosition,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    list(api, path, min, parameters).await
 }
 
 /// What the parameters ask for.

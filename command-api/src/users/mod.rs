@@ -5,28 +5,33 @@ mod fields;
 mod list;
 mod profile;
 mod queries;
+mod schemas;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{get, post};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::error::ApiError;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/", post(commands::create))
-        .route("/{id}", get(queries::by_name).put(commands::change).delete(commands::delete))
-        .route("/matricule/{matricule}", get(queries::by_matricule))
-        .route("/all", get(list::list))
-        .route("/alls", get(list::list))
-        .route("/batch", get(queries::batch).post(queries::batch_of_body))
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::default()
+        .routes(routes!(commands::create))
+        .routes(routes!(queries::by_name, commands::change, commands::delete))
+        .routes(routes!(queries::by_matricule))
+        .routes(routes!(list::list))
+        .routes(routes!(list::list_too))
+        .routes(routes!(queries::batch, queries::batch_of_body))
 }
 
-/// What a path calls a user: an id or a matricule.
+/// What a path calls a user: an id or a matricule. No word that begins one of the service's own paths is one,
+/// in any case.
+#[derive(ToSchema)]
+#[schema(as = UserName, pattern = "^[A-Za-z0-9][A-Za-z0-9._~|@:+-]{0,127}$", example = "TEST123")]
 pub(crate) struct Name(String);
 
 impl Name {

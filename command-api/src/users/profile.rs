@@ -7,42 +7,77 @@ use domain::user::full_name;
 use projections::users::UserRow;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::Name;
 
 /// What who set up nothing has set up.
 static NO_PREFERENCES: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
-/// The whole of it. Every field is there; one without a value is null.
-#[derive(Serialize)]
+/// A user. Every field is there; one without a value is null.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 pub(super) struct ProfileBody<'a> {
     // Clients that know users as MongoDB documents read this name.
+    /// The id again.
     #[serde(rename = "_id")]
     mongo_id: &'a str,
+    /// The id, for ever.
+    #[schema(value_type = Name)]
     id: &'a str,
+    #[schema(value_type = Option<Name>, required)]
     matricule: Option<&'a str>,
+    /// The family name.
+    #[schema(min_length = 1, max_length = 200)]
     nom: &'a str,
+    /// The given name.
+    #[schema(min_length = 1, max_length = 200, required)]
     prenom: Option<&'a str>,
+    /// Given name and family name.
     full_name: String,
+    /// The avatar again.
     #[serde(rename = "profile_pic")]
+    #[schema(max_length = 2048, required)]
     profile_pic: Option<&'a str>,
+    /// The address of a picture.
+    #[schema(max_length = 2048, required)]
     avatar: Option<&'a str>,
+    #[schema(max_length = 254, required)]
     email: Option<&'a str>,
+    #[schema(min_length = 1, max_length = 200, required)]
     username: Option<&'a str>,
+    #[schema(min_length = 1, max_length = 200, required)]
     telephone: Option<&'a str>,
+    /// The ministry.
+    #[schema(min_length = 1, max_length = 200, required)]
     ministere: Option<&'a str>,
+    #[schema(pattern = "^[MF]$", required)]
     sexe: Option<&'a str>,
+    /// What the user set up, as clients sent it.
+    #[schema(value_type = Object)]
     preferences: &'a Value,
+    #[schema(pattern = "^(active|pending|inactive|suspended|banned)$")]
     status: &'a str,
     roles: &'a [String],
     email_verified: bool,
     mfa_enabled: bool,
+    /// What kind of customer the user acts for.
+    #[schema(pattern = "^(SME|FINANCIAL_INSTITUTION)$", required)]
     user_type: Option<&'a str>,
+    /// The customer the user acts for.
+    #[schema(required)]
     customer_id: Option<&'a str>,
+    /// Whether the customer's company is the user's own.
     is_company_owner: bool,
+    #[schema(value_type = String, format = DateTime)]
     #[serde(serialize_with = "in_milliseconds")]
     created_at: DateTime<Utc>,
+    #[schema(value_type = String, format = DateTime)]
     #[serde(serialize_with = "in_milliseconds")]
     updated_at: DateTime<Utc>,
+    /// Grows with each event; `ETag` has it in quotes.
+    #[schema(minimum = 1)]
     version: i32,
 }
 

@@ -11,12 +11,15 @@ use domain::user::Rejection;
 use projections::users::{self, UserRow};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::Name;
 use super::profile::ProfileBody;
+use super::schemas::{BatchBody, BatchParameters};
 use crate::body::JsonObject;
 use crate::conditions::{self, MinPosition};
 use crate::error::ApiError;
+use crate::openapi::{Freshness, IfNoneMatch, refusals};
 use crate::query::Parameters;
 use crate::{Api, answer};
 
@@ -25,6 +28,28 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many users one batch may ask for.
 const MAX_BATCH: usize = 1_000;
 
+/// Finds a user by id or matricule.
+#[utoipa::path(
+    get,
+    path = "/{id}",
+    operation_id = "getUser",
+    tag = "users",
+    params(("id" = Name, Path, description = "The user's id or matricule."), Freshness, IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The user.",
+            body = ProfileBody,
+            headers(("ETag" = String, description = "The user's version, in quotes.")),
+        ),
+        (
+            status = 304,
+            description = "The client has this version already.",
+            headers(("ETag" = String, description = "The user's version, in quotes.")),
+        ),
+        refusals::One,
+    ),
+)]
 pub(super) async fn by_name(
     State(api): State<Arc<Api>>,
     name: Name,
@@ -37,6 +62,28 @@ pub(super) async fn by_name(
     one(&api, users::find(&api.pool, name.as_str()).await?, &headers)
 }
 
+/// Finds a user by matricule.
+#[utoipa::path(
+    get,
+    path = "/matricule/{matricule}",
+    operation_id = "getUserByMatricule",
+    tag = "users",
+    params(("matricule" = Name, Path, description = "The user's matricule."), Freshness, IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The user.",
+            body = ProfileBody,
+            headers(("ETag" = String, description = "The user's version, in quotes.")),
+        ),
+        (
+            status = 304,
+            description = "The client has this version already.",
+            headers(("ETag" = String, description = "The user's version, in quotes.")),
+        ),
+        refusals::One,
+    ),
+)]
 pub(super) async fn by_matricule(
     State(api): State<Arc<Api>>,
     name: Name,
@@ -77,6 +124,18 @@ pub(super) fn etag(version: i32) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
+/// Finds up to 1000 users by ids or matricules.
+#[utoipa::path(
+    get,
+    path = "/batch",
+    operation_id = "getUsers",
+    tag = "users",
+    params(BatchParameters, Freshness),
+    responses(
+        (status = 200, description = "Those there are, in the order asked.", body = Batch),
+        refusals::Many,
+    ),
+)]
 pub(super) async fn batch(
     State(api): State<Arc<Api>>,
     min: MinPosition,
@@ -88,6 +147,19 @@ pub(super) async fn batch(
     many(&api, &min, names).await
 }
 
+/// Finds up to 1000 users by ids or matricules in the body.
+#[utoipa::path(
+    post,
+    path = "/batch",
+    operation_id = "findUsers",
+    tag = "users",
+    params(Freshness),
+    request_body = BatchBody,
+    responses(
+        (status = 200, description = "Those there are, in the order asked.", body = Batch),
+        refusals::ManyOfBody,
+    ),
+)]
 pub(super) async fn batch_of_body(
     State(api): State<Arc<Api>>,
     min: MinPosition,
@@ -109,9 +181,11 @@ fn names_in(mut fields: Map<String, Value>) -> Result<Vec<String>, ApiError> {
     items.into_iter().map(name).collect()
 }
 
-#[derive(Serialize)]
+/// The users that there are of those asked for.
+#[derive(Serialize, ToSchema)]
 struct Batch<'a> {
     users: Vec<ProfileBody<'a>>,
+    /// How many they are.
     count: usize,
 }
 

@@ -60,6 +60,8 @@ async fn an_unknown_route_and_a_wrong_method_are_told_apart(pool: PgPool) {
         ("PUT", "/batch", "GET,HEAD,POST"),
         ("POST", "/health", "GET,HEAD"),
         ("POST", "/metrics", "GET,HEAD"),
+        ("POST", "/openapi.json", "GET,HEAD"),
+        ("POST", "/docs", "GET,HEAD"),
         ("OPTIONS", "/matricule/m1", "GET,HEAD"),
     ] {
         let answer = service.send(method, path, &[JSON], "{}").await;
@@ -158,7 +160,7 @@ async fn a_request_is_one_line_that_names_its_route_and_no_person(pool: PgPool) 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn a_process_without_the_routes_of_users_has_health_and_figures(pool: PgPool) {
     let service = service_of_operations(&pool).await;
-    for path in ["/health", "/health/ready", "/health/live", "/metrics"] {
+    for path in ["/health", "/health/ready", "/health/live", "/metrics", "/openapi.json", "/docs"] {
         assert_eq!(service.get(path).await.status, 200, "{path}");
     }
     for path in ["/", "/u1", "/all", "/batch?ids=u1"] {

@@ -8,6 +8,7 @@ mod common_rules;
 mod conditions;
 mod lists;
 mod log;
+mod openapi;
 mod queries;
 
 use std::sync::Arc;
@@ -30,6 +31,8 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 /// The routes with everything behind them, until it is dropped.
 struct Service {
     router: Router,
+    /// Whether it has every route, so that every answer is one of the document.
+    is_whole: bool,
     readiness: Readiness,
     _stop: DropGuard,
 }
@@ -46,7 +49,7 @@ async fn service_without_projection(pool: &PgPool) -> Service {
 
 /// With nothing but health and figures.
 async fn service_of_operations(pool: &PgPool) -> Service {
-    start(pool, false, operations_router).await
+    Service { is_whole: false, ..start(pool, false, operations_router).await }
 }
 
 async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Service {
@@ -71,7 +74,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
         readiness: readiness.clone(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };
-    Service { router: router(api), readiness, _stop: stop.drop_guard() }
+    Service { router: router(api), is_whole: true, readiness, _stop: stop.drop_guard() }
 }
 
 /// What came back.
@@ -125,7 +128,11 @@ impl Service {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, text };
+        if self.is_whole {
+            openapi::check(method, path, &answer);
+        }
+        answer
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,95 @@
+//! Which refusals an operation answers with. Status, code and sentence are
+//! those of [`ApiError`], so that the document can't differ from what is sent.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use domain::user::Rejection::{EmailTaken, IdTaken, MatriculeTaken, NotFound, UsernameTaken};
+use serde_json::Value;
+use utoipa::IntoResponses;
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Content, Header, Ref, RefOr, Response};
+
+use crate::error::ApiError::{
+    self, CustomerNotFound, KeyReused, MalformedJson, NoSuchRoute, TooLarge, UnsupportedMediaType, User,
+    VersionConflict,
+};
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])+ $name:ident: [$($error:expr),+ $(,)?];)+) => {$(
+        $(#[$doc])+
+        pub(crate) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                of([$($error),+])
+            }
+        }
+    )+};
+}
+
+refusals! {
+    /// Of a creation.
+    Creation: [
+        invalid("nom"), MalformedJson, CustomerNotFound, User(IdTaken), User(MatriculeTaken), User(EmailTaken),
+        User(UsernameTaken), VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a change.
+    Change: [
+        invalid("sexe"), MalformedJson, User(NotFound), NoSuchRoute, User(MatriculeTaken), User(EmailTaken),
+        User(UsernameTaken), VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a deletion.
+    Deletion: [invalid("id"), User(NotFound), NoSuchRoute, VersionConflict, KeyReused];
+    /// Of a query for one user.
+    One: [invalid("id"), User(NotFound), NoSuchRoute];
+    /// Of a query whose parameters may be wrong.
+    Many: [invalid("ids")];
+    /// Of a query whose body may be wrong.
+    ManyOfBody: [invalid("ids"), MalformedJson, TooLarge, UnsupportedMediaType];
+}
+
+fn invalid(field: &'static str) -> ApiError {
+    ApiError::invalid(field, "ce qui est attendu")
+}
+
+/// One response a status, with the codes that it may carry.
+pub(crate) fn of<const N: usize>(errors: [ApiError; N]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status = BTreeMap::<StatusCode, Vec<ApiError>>::new();
+    for error in errors {
+        by_status.entry(error.status().0).or_default().push(error);
+    }
+    by_status
+        .into_iter()
+        .map(|(status, errors)| (status.as_str().to_owned(), response(status, &errors).into()))
+        .collect()
+}
+
+fn response(status: StatusCode, errors: &[ApiError]) -> Response {
+    let codes = errors.iter().map(|error| error.status().1);
+    let code = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes));
+    let schema = AllOfBuilder::new()
+        .item(Ref::from_schema_name("Error"))
+        .item(ObjectBuilder::new().schema_type(Type::Object).property("code", code));
+    let mut content = Content::new(Some(schema));
+    content.example =
+        errors.first().map(|error| error.with_body(|body| serde_json::to_value(body).unwrap_or(Value::Null)));
+    let sentences: Vec<String> =
+        errors.iter().map(|error| format!("`{}`: {}.", error.status().1, error.message())).collect();
+    let mut response = Response::new(sentences.join(" "));
+    response.content.insert("application/json".to_owned(), content.into());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers.insert("Retry-After".to_owned(), header("Seconds after which to ask again.").into());
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers.insert("Allow".to_owned(), header("The methods that the path has.").into());
+    }
+    response
+}
+
+/// A header that is a text.
+pub(crate) fn header(description: &str) -> Header {
+    let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String));
+    header.description = Some(description.to_owned());
+    header
+}
