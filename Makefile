@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh campaign bench install install-tests services
+.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh campaign schemathesis bench install install-tests services
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := $(TARGET)/debug/with-services
 COMMA := ,
 DENY_VERSION := 0.20.2
 DENY := .tools/cargo-deny-$(DENY_VERSION)
+SCHEMATHESIS_VERSION := 4.32.5
+SCHEMATHESIS := .tools/schemathesis-$(SCHEMATHESIS_VERSION)
 
 # Queries are checked against the committed .sqlx/, whatever a DATABASE_URL or a .env says.
 export SQLX_OFFLINE := true
@@ -60,6 +62,15 @@ campaign: install-tests services ## run a long randomised test: NAME=kill N=50
 	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored campaign_$(NAME)
 campaign: NAME ?= kill
 campaign: N ?= 50
+
+schemathesis: install $(SCHEMATHESIS)/bin/schemathesis ## hold a running service to its /openapi.json: N=200 requests a route and more (needs Python)
+	cargo build -p annuaire
+	SCHEMATHESIS=$(SCHEMATHESIS)/bin/schemathesis ANNUAIRE=$(TARGET)/debug/annuaire .ci/schemathesis --max-examples $(N) $(ARGS)
+schemathesis: N ?= 200
+
+$(SCHEMATHESIS)/bin/schemathesis:
+	python3 -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/pip install --quiet schemathesis==$(SCHEMATHESIS_VERSION)
 
 # The tests' way is for brokers that live for seconds. As Kafka's scripts start it, but for its young
 # generation: left to grow by itself it stays at 50 MB, and each 2 s the broker stands still for 20 ms.
