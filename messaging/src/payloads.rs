@@ -33,6 +33,9 @@ pub enum ProfileEvent<'a> {
         event_id: Uuid,
         /// The version of the user's stream.
         version: Version,
+        /// The trace that the event belongs to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        traceparent: Option<&'a str>,
     },
 }
 
@@ -51,30 +54,33 @@ pub struct Snapshot<'a> {
     timestamp: i64,
     event_id: Uuid,
     version: Version,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 impl<'a> ProfileEvent<'a> {
-    pub(crate) fn created(profile: &'a Profile, step: &Step<User>) -> Self {
+    pub(crate) fn created(profile: &'a Profile, step: &'a Step<User>) -> Self {
         Self::Created(Snapshot::of(profile, step))
     }
 
-    pub(crate) fn updated(profile: &'a Profile, step: &Step<User>) -> Self {
+    pub(crate) fn updated(profile: &'a Profile, step: &'a Step<User>) -> Self {
         Self::Updated(Snapshot::of(profile, step))
     }
 
-    pub(crate) fn deleted(before: &'a Profile, step: &Step<User>) -> Self {
+    pub(crate) fn deleted(before: &'a Profile, step: &'a Step<User>) -> Self {
         Self::Deleted {
             user_id: before.id.as_str(),
             matricule: before.matricule.as_ref().map_or("", Matricule::as_str),
             timestamp: step.recorded.recorded_at.timestamp_millis(),
             event_id: step.recorded.event_id,
             version: step.recorded.version,
+            traceparent: step.recorded.traceparent.as_deref(),
         }
     }
 }
 
 impl<'a> Snapshot<'a> {
-    fn of(profile: &'a Profile, step: &Step<User>) -> Self {
+    fn of(profile: &'a Profile, step: &'a Step<User>) -> Self {
         Self {
             user_id: profile.id.as_str(),
             full_name: profile.full_name(),
@@ -87,6 +93,7 @@ impl<'a> Snapshot<'a> {
             timestamp: step.recorded.recorded_at.timestamp_millis(),
             event_id: step.recorded.event_id,
             version: step.recorded.version,
+            traceparent: step.recorded.traceparent.as_deref(),
         }
     }
 }

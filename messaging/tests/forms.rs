@@ -183,6 +183,8 @@ fn a_record_carries_the_trace_of_its_event() {
     let headers = Record::of_user(&created).unwrap()[0].headers();
     let last = headers.iter().last().unwrap();
     assert_eq!((last.key, last.value), ("traceparent", Some(traceparent.as_bytes())));
+    let Message::Stream(entry) = &of_user(&created)[0] else { panic!("no entry of the stream") };
+    assert!(serde_json::to_string(entry).unwrap().ends_with(&format!(r#","traceparent":"{traceparent}"}}"#)));
 }
 
 /// Some fields with some values, or cleared.
