@@ -116,10 +116,7 @@ impl Reader for ProfileCache {
         let log = self.store.log();
         let state = State::read(&mut self.redis, log).await?;
         if let Some(other) = state.other_log {
-            let how =
-                format!("choose another Redis, or delete the key {STATE} to fill the cache from this log");
-            let found = format!("the cache is filled by the log {other}, this is {}", log_name(log));
-            return Err(Failure::lasting("cache_of_other_log", format!("{found}; {how}")));
+            return Err(of_other_log(&other, log));
         }
         if let Some(applied) = state.applied {
             // What was written may be ahead of what was done again.
@@ -211,6 +208,12 @@ impl State {
         };
         Ok(Self { applied: checkpoint(APPLIED), done_again: checkpoint(DONE_AGAIN), other_log: None })
     }
+}
+
+fn of_other_log(other: &str, log: LogId) -> Failure {
+    let how = format!("choose another Redis, or delete the key {STATE} to fill the cache from this log");
+    let found = format!("the cache is filled by the log {other}, this is {}", log_name(log));
+    Failure::lasting("cache_of_other_log", format!("{found}; {how}"))
 }
 
 fn log_name(log: LogId) -> String {

@@ -1,5 +1,7 @@
 //! Standard output as a reader that may leave: `annuaire events tail | head` is no failure.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Stdout, Write, stdout};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,11 +20,33 @@ pub(super) enum Written {
 /// Writes to standard output.
 pub(super) fn write(text: &str) -> Result<Written, Fatal> {
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(Written::Yes),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::NobodyReads),
         Err(error) => Err(Fatal::new("can't print", error)),
     }
+}
+
+/// Without what a terminal obeys or shows in another order: texts come from whoever sends requests.
+/// What stands inside JSON means the same as before.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |it: char| {
+        (it.is_control() && it != '\n')
+            || matches!(it, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len() + 16);
+    for it in text.chars() {
+        if is_harmful(it) {
+            // Writing to a text does not fail.
+            let _ = write!(harmless, "\\u{:04x}", u32::from(it));
+        } else {
+            harmless.push(it);
+        }
+    }
+    Cow::Owned(harmless)
 }
 
 /// Whether the reader has left; a writer that has nothing to write would never learn it.
@@ -54,4 +78,15 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_others_commands_the_terminal() {
+        assert_eq!(harmless("é\n{\"a\":1}"), "é\n{\"a\":1}");
+        assert_eq!(harmless("\u{9b}2J \u{1b}[0m \u{202e}x"), r"\u009b2J \u001b[0m \u202ex");
+    }
 }

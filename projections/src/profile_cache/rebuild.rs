@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_store::reader::Failure;
-use event_store::{LogId, Position};
+use event_store::{LogId, Position, Subscription};
 use redis::RedisError;
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
 
 use super::entries::{Entry, guard, key};
-use super::{ProfileCache, Writer, log_name};
+use super::{AGAIN_AFTER, ProfileCache, State, Writer, log_name, of_other_log};
 use crate::census::Census;
 use crate::difference::Difference;
 
@@ -50,9 +50,11 @@ impl Maintenance {
         now: DateTime<Utc>,
         seen: &(dyn Fn(Position) + Sync),
     ) -> Result<Vec<Difference>, Failure> {
+        self.is_of(census).await?;
         let progress = ProfileCache::progress(self.redis.clone(), census.store().log());
         let mut names: Option<BTreeSet<String>> = None;
-        for look in 1.. {
+        let mut look = 1;
+        loop {
             let head = census.store().head().await?;
             census.read_to(head, seen).await?;
             if !progress.reaches(head, CATCH_UP).await {
@@ -69,18 +71,20 @@ impl Maintenance {
                 return Ok(differences.into_values().collect());
             }
             names = Some(differences.into_keys().collect());
+            look += 1;
         }
-        Ok(Vec::new())
     }
 
     /// Writes every hash again that has not expired at `now`, removes those of nobody, and answers how
-    /// many it wrote. What is of a later event stays.
+    /// many it wrote. What is of a later event stays. Does all of it a second time ten seconds later:
+    /// what another service read before may have come back in between.
     pub async fn rebuild(
         &self,
         census: &mut Census,
         now: DateTime<Utc>,
         seen: &(dyn Fn(Position) + Sync),
     ) -> Result<usize, Failure> {
+        self.is_of(census).await?;
         census.read_to(census.store().head().await?, seen).await?;
         let (present, expected) = (self.present().await?, expected(census));
         let position = census.checkpoint().position;
@@ -91,10 +95,30 @@ impl Maintenance {
             .filter(|(name, it)| present.contains(name) || it.changed_at > self.oldest(now))
             .map(|(_, it)| it.entry)
             .collect();
+        self.write(&gone, &entries).await?;
+        tokio::time::sleep(AGAIN_AFTER).await;
+        self.write(&gone, &entries).await?;
+        Ok(entries.len())
+    }
+
+    async fn write(&self, gone: &[Entry], entries: &[Entry]) -> Result<(), RedisError> {
         for chunk in gone.chunks(CHUNK).chain(entries.chunks(CHUNK)) {
             self.writer.pipe(chunk).exec_async(&mut self.redis.clone()).await?;
         }
-        Ok(entries.len())
+        Ok(())
+    }
+
+    /// Whether this Redis holds the cache of this log, and of no other state of it.
+    async fn is_of(&self, census: &Census) -> Result<(), Failure> {
+        let (store, log) = (census.store(), census.store().log());
+        let state = State::read(&mut self.redis.clone(), log).await?;
+        if let Some(other) = state.other_log {
+            return Err(of_other_log(&other, log));
+        }
+        if let Some(applied) = state.applied {
+            Subscription::new(store.clone(), applied).verify().await?;
+        }
+        Ok(())
     }
 
     /// Who was not changed since may have expired.

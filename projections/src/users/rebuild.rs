@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use event_store::reader::Failure;
 use event_store::{Checkpoint, Position, Subscription};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{UserRow, Users, insert};
 use crate::census::Census;
@@ -41,6 +41,7 @@ pub async fn verify(
 
 async fn snapshot(census: &Census, pool: &PgPool) -> Result<(Checkpoint, Vec<UserRow>), sqlx::Error> {
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
     let at = checkpoint(&mut snapshot, Users::NAME).await?;
     let rows = sqlx::query_as!(UserRow, "SELECT * FROM users_v1").fetch_all(&mut *snapshot).await?;
     snapshot.commit().await?;
@@ -66,8 +67,17 @@ pub async fn rebuild(
     // Most of it before anything is locked.
     census.read_to(store.head().await?, seen).await?;
     let mut transaction = pool.begin().await?;
+    // As many rows as there are; and unlike a batch, what was reported as done stays done.
+    for setting in ["statement_timeout = 0", "lock_timeout = '30s'", "synchronous_commit = on"] {
+        sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *transaction).await?;
+    }
     // Shuts out who leads, and keeps everyone waiting who wants to.
-    take_over(&mut transaction, Users::NAME, log).await?;
+    let (known, _) = take_over(&mut transaction, Users::NAME, log).await?;
+    if known.log.id != log.id {
+        let found = format!("the rows are of the log {}, this is {}", known.log.id, log.id);
+        let how = "look at EVENT_STORE_URL; to take this log, delete the row of users_v1 in checkpoints";
+        return Err(Failure::lasting("log_diverged", format!("{found}; {how}")));
+    }
     census.read_to(store.head().await?, seen).await?;
     sqlx::query!("DELETE FROM users_v1").execute(&mut *transaction).await?;
     let rows: Vec<UserRow> = census.rows().collect();
