@@ -1,15 +1,15 @@
 //! The command line.
 
-use std::io::Write;
-
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::fatal::Fatal;
+use crate::tools::Tools;
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
 use crate::tools::outbox::{self, Outbox};
+use crate::tools::print::print;
 use crate::tools::projections::{self, Projections};
 use crate::{migrate, serve, telemetry, tools, topics};
 
@@ -93,23 +93,13 @@ impl Cli {
             Command::Topics(Topics::Apply { accept_loss, json }) => {
                 topics::apply(start(&Sources::from_process()?)?, accept_loss, json).await
             }
-            Command::Events(command) => {
-                let config = start(&Sources::from_process()?)?;
-                tools::run(config, async |tools| events::run(tools, &command).await).await
-            }
-            Command::Outbox(command) => {
-                let config = start(&Sources::from_process()?)?;
-                tools::run(config, async |tools| outbox::run(tools, &command).await).await
-            }
-            Command::Doctor { json } => {
-                let config = start(&Sources::from_process()?)?;
-                tools::run(config, async |tools| doctor::run(tools, json).await).await
-            }
+            Command::Events(command) => look(async |tools| events::run(tools, &command).await).await,
+            Command::Outbox(command) => look(async |tools| outbox::run(tools, &command).await).await,
+            Command::Doctor { json } => look(async |tools| doctor::run(tools, json).await).await,
             Command::Projections(command) => {
-                let config = start(&Sources::from_process()?)?;
-                tools::run(config, async |tools| projections::run(tools, &command).await).await
+                look(async |tools| projections::run(tools, &command).await).await
             }
-            Command::Config { json } => print(&config_text(json)?),
+            Command::Config { json } => print(&config_text(json)?).map(drop),
         }
     }
 }
@@ -120,18 +110,14 @@ fn start(sources: &Sources) -> Result<Config, Fatal> {
     Ok(config)
 }
 
+/// Does what looks at a system, running or not.
+async fn look(command: impl AsyncFnOnce(&Tools) -> Result<(), Fatal>) -> Result<(), Fatal> {
+    tools::run(start(&Sources::from_process()?)?, command).await
+}
+
 fn config_text(json: bool) -> Result<String, Fatal> {
     let config = Config::from_sources(&Sources::from_process()?)?;
     Ok(if json { effective::json(&config) } else { effective::text(&config) })
-}
-
-/// Prints what a command found.
-pub(crate) fn print(text: &str) -> Result<(), Fatal> {
-    // `annuaire config | head` closes the pipe early; that is no failure of ours.
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Fatal::new("can't print", error)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use event_store::EventStore;
 use messaging::outbox::kafka;
 use serde_json::json;
 
-use crate::cli::print;
 use crate::config::{self, Config};
 use crate::fatal::Fatal;
 use crate::parts::kafka_of;
+use crate::tools::print::print;
 use crate::tools::{self, Tools};
 
 /// Makes what is missing; with `accept_loss` also takes as they are those that lost something.
@@ -26,10 +26,10 @@ async fn apply_with(tools: &Tools, accept_loss: bool, as_json: bool) -> Result<(
         .await
         .map_err(|e| failed(e.into()))?;
     if as_json {
-        return print(&format!("{:#}\n", json!({ "made": made })));
+        return print(&format!("{:#}\n", json!({ "made": made }))).map(drop);
     }
     let made =
         if made.is_empty() { "none was missing".to_owned() } else { format!("made {}", made.join(", ")) };
     let then = if accept_loss { "; what sends to them takes them as they are, within seconds" } else { "" };
-    print(&format!("Topics: {made}{then}\n"))
+    print(&format!("Topics: {made}{then}\n")).map(drop)
 }

@@ -114,14 +114,7 @@ impl Reader for ProfileCache {
     async fn open(&mut self) -> Result<Checkpoint, Failure> {
         self.session = None;
         let log = self.store.log();
-        let state = State::read(&mut self.redis, log).await?;
-        if let Some(other) = state.other_log {
-            return Err(of_other_log(&other, log));
-        }
-        if let Some(applied) = state.applied {
-            // What was written may be ahead of what was done again.
-            Subscription::new(self.store.clone(), applied).verify().await?;
-        }
+        let state = State::of(&mut self.redis, &self.store).await?;
         let known = self.witness.read().await?.filter(|known| known.log == log);
         let applied = state.applied.map_or(Position::START, |applied| applied.position);
         if let Some(known) = known.filter(|known| known.position > applied) {
@@ -196,6 +189,24 @@ struct State {
 }
 
 impl State {
+    /// That of a cache that this log fills. Refuses the cache of another log, and one that is ahead of
+    /// a log that was restored.
+    async fn of(redis: &mut ConnectionManager, store: &Arc<dyn EventStore>) -> Result<Self, Failure> {
+        let log = store.log();
+        let state = Self::read(redis, log).await?;
+        if let Some(other) = state.other_log {
+            let how =
+                format!("choose another Redis, or delete the key {STATE} to fill the cache from this log");
+            let found = format!("the cache is filled by the log {other}, this is {}", log_name(log));
+            return Err(Failure::lasting("cache_of_other_log", format!("{found}; {how}")));
+        }
+        if let Some(applied) = state.applied {
+            // What was written may be ahead of what was done again.
+            Subscription::new(store.clone(), applied).verify().await?;
+        }
+        Ok(state)
+    }
+
     async fn read(redis: &mut ConnectionManager, log: LogId) -> Result<Self, RedisError> {
         let fields = redis.hgetall(STATE).await?;
         if let Some(other) = fields.get("log").filter(|other| **other != log_name(log)) {
@@ -208,12 +219,6 @@ impl State {
         };
         Ok(Self { applied: checkpoint(APPLIED), done_again: checkpoint(DONE_AGAIN), other_log: None })
     }
-}
-
-fn of_other_log(other: &str, log: LogId) -> Failure {
-    let how = format!("choose another Redis, or delete the key {STATE} to fill the cache from this log");
-    let found = format!("the cache is filled by the log {other}, this is {}", log_name(log));
-    Failure::lasting("cache_of_other_log", format!("{found}; {how}"))
 }
 
 fn log_name(log: LogId) -> String {

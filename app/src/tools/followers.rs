@@ -1,6 +1,7 @@
 //! Those that follow the log: how far each has come, and who leads it.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
+use event_store::LogId;
 use event_store::reader::Reader;
 use messaging::outbox::RedisStream;
 use messaging::outbox::kafka::Kafka;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use super::Tools;
+use super::print::time;
 use crate::config;
 
 /// Those that write to other servers; what they wrote last stands in `sink_progress`.
@@ -50,8 +52,7 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
         sqlx::query_scalar("SELECT reader FROM checkpoints ORDER BY reader").fetch_all(&mut beside).await?;
     names.retain(|name| !SINKS.contains(&name.as_str()));
     names.extend(SINKS.map(ToOwned::to_owned));
-    let (id, generation): (sqlx::types::Uuid, i32) =
-        sqlx::query_as("SELECT log_id, generation FROM log").fetch_one(&mut log).await?;
+    let LogId { id, generation } = super::log_id(&mut log).await?;
     let mut followers = Vec::with_capacity(names.len());
     for name in names {
         // What is known of another log says nothing about this one.
@@ -84,8 +85,7 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
         .await?;
         followers.push(Follower { name, position, lag: Some(lag), moved, leader });
     }
-    let head: i64 =
-        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events").fetch_one(&mut log).await?;
+    let head = super::head(&mut log).await?;
     // What was read is read, whatever becomes of the connections.
     let _ = tokio::join!(log.close(), beside.close());
     Ok((head, followers))
@@ -151,7 +151,3 @@ impl Follower {
 
 /// The columns of [`Follower::row`].
 pub(super) const HEADINGS: [&str; 6] = ["", "position", "events behind", "seconds behind", "moved", "leader"];
-
-fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}

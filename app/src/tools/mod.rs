@@ -6,12 +6,13 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 mod followers;
 pub(crate) mod outbox;
-mod print;
+pub(crate) mod print;
 mod progress;
 pub(crate) mod projections;
 
 use std::time::{Duration, Instant};
 
+use event_store::LogId;
 use event_store::postgres::{self, PostgresStore};
 use messaging::outbox::kafka::KafkaOptions;
 use redis::aio::ConnectionManager;
@@ -110,6 +111,17 @@ impl Tools {
 pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let options = options.clone().application_name("annuaire tools");
     options.log_statements(tracing::log::LevelFilter::Trace).connect().await
+}
+
+/// Which log a database holds.
+pub(crate) async fn log_id(log: &mut PgConnection) -> Result<LogId, sqlx::Error> {
+    let (id, generation) = sqlx::query_as("SELECT log_id, generation FROM log").fetch_one(log).await?;
+    Ok(LogId { id, generation })
+}
+
+/// The last position of a log; 0 before the first event.
+pub(crate) async fn head(log: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events").fetch_one(log).await
 }
 
 /// What to say when a query fails.

@@ -1,13 +1,13 @@
 //! `annuaire outbox`.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use redis::AsyncTypedCommands;
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
 
 use super::followers::{self, Follower, HEADINGS, SINKS};
-use super::print::{table, write};
+use super::print::{table, time, write};
 use super::{Tools, unreadable};
 use crate::fatal::Fatal;
 
@@ -112,8 +112,7 @@ impl Status {
 impl Topic {
     fn json(&self) -> Value {
         let Self { name, cluster_id, ends, known_at } = self;
-        let known_at = known_at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        json!({ "name": name, "clusterId": cluster_id, "ends": ends, "knownAt": known_at })
+        json!({ "name": name, "clusterId": cluster_id, "ends": ends, "knownAt": time(*known_at) })
     }
 }
 

@@ -4,23 +4,29 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Stdout, Write, stdout};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::fatal::Fatal;
 
 /// What came of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     /// Someone may read on.
     Yes,
     /// Nobody reads any more: there is no more to do.
     NobodyReads,
 }
 
-/// Writes to standard output.
+/// Writes to standard output what may hold texts of others.
 pub(super) fn write(text: &str) -> Result<Written, Fatal> {
+    print(&harmless(text))
+}
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<Written, Fatal> {
     let mut out = stdout().lock();
-    match out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(Written::Yes),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::NobodyReads),
         Err(error) => Err(Fatal::new("can't print", error)),
@@ -56,6 +62,11 @@ pub(super) fn nobody_reads() -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let asked = poll(&mut ends, Some(&at_once));
     asked.is_ok() && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// A moment as people and JSON get it, to the millisecond.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// A table: columns as wide as what they hold, numbers to the right.

@@ -265,16 +265,20 @@ impl Quiet {
 
 impl ClientContext for Quiet {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!("librdkafka: {facility}: {message}");
+        told(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("librdkafka: {error}: {reason}");
+        told(&error.to_string(), reason);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
 
 impl ConsumerContext for Quiet {}
+
+fn told(what: &str, message: &str) {
+    tracing::debug!("librdkafka: {what}: {message}");
+}
 
 /// Ends a producer, which may take a moment that nobody waits for.
 fn end(session: Session) {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_store::reader::Failure;
-use event_store::{LogId, Position, Subscription};
+use event_store::{LogId, Position};
 use redis::RedisError;
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
 
 use super::entries::{Entry, guard, key};
-use super::{AGAIN_AFTER, ProfileCache, State, Writer, log_name, of_other_log};
+use super::{AGAIN_AFTER, ProfileCache, State, Writer, log_name};
 use crate::census::Census;
 use crate::difference::Difference;
 
@@ -50,7 +50,7 @@ impl Maintenance {
         now: DateTime<Utc>,
         seen: &(dyn Fn(Position) + Sync),
     ) -> Result<Vec<Difference>, Failure> {
-        self.is_of(census).await?;
+        State::of(&mut self.redis.clone(), census.store()).await?;
         let progress = ProfileCache::progress(self.redis.clone(), census.store().log());
         let mut names: Option<BTreeSet<String>> = None;
         let mut look = 1;
@@ -84,7 +84,7 @@ impl Maintenance {
         now: DateTime<Utc>,
         seen: &(dyn Fn(Position) + Sync),
     ) -> Result<usize, Failure> {
-        self.is_of(census).await?;
+        State::of(&mut self.redis.clone(), census.store()).await?;
         census.read_to(census.store().head().await?, seen).await?;
         let (present, expected) = (self.present().await?, expected(census));
         let position = census.checkpoint().position;
@@ -104,19 +104,6 @@ impl Maintenance {
     async fn write(&self, gone: &[Entry], entries: &[Entry]) -> Result<(), RedisError> {
         for chunk in gone.chunks(CHUNK).chain(entries.chunks(CHUNK)) {
             self.writer.pipe(chunk).exec_async(&mut self.redis.clone()).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether this Redis holds the cache of this log, and of no other state of it.
-    async fn is_of(&self, census: &Census) -> Result<(), Failure> {
-        let (store, log) = (census.store(), census.store().log());
-        let state = State::read(&mut self.redis.clone(), log).await?;
-        if let Some(other) = state.other_log {
-            return Err(of_other_log(&other, log));
-        }
-        if let Some(applied) = state.applied {
-            Subscription::new(store.clone(), applied).verify().await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use event_store::reader::Failure;
 use event_store::{Checkpoint, Position, Subscription};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 use super::{UserRow, Users, insert};
 use crate::census::Census;
@@ -68,9 +68,9 @@ pub async fn rebuild(
     census.read_to(store.head().await?, seen).await?;
     let mut transaction = pool.begin().await?;
     // As many rows as there are; and unlike a batch, what was reported as done stays done.
-    for setting in ["statement_timeout = 0", "lock_timeout = '30s'", "synchronous_commit = on"] {
-        sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *transaction).await?;
-    }
+    let settings = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '30s'; \
+                    SET LOCAL synchronous_commit = on";
+    sqlx::raw_sql(settings).execute(&mut *transaction).await?;
     // Shuts out who leads, and keeps everyone waiting who wants to.
     let (known, _) = take_over(&mut transaction, Users::NAME, log).await?;
     if known.log.id != log.id {

@@ -127,7 +127,7 @@ impl Cluster {
 
 async fn known(tools: &Tools) -> Result<(LogId, Known), sqlx::Error> {
     let mut log = crate::tools::connect(tools.urls.log()).await?;
-    let (id, generation) = sqlx::query_as("SELECT log_id, generation FROM log").fetch_one(&mut log).await?;
+    let log_id = crate::tools::log_id(&mut log).await?;
     let topics: Vec<(String, String, i32)> =
         sqlx::query_as("SELECT name, cluster_id, cardinality(ends) FROM topics")
             .fetch_all(&tools.pool)
@@ -135,5 +135,5 @@ async fn known(tools: &Tools) -> Result<(LogId, Known), sqlx::Error> {
     let known = topics
         .into_iter()
         .map(|(name, cluster, partitions)| (name, (cluster, usize::try_from(partitions).unwrap_or(0))));
-    Ok((LogId { id, generation }, known.collect()))
+    Ok((log_id, known.collect()))
 }

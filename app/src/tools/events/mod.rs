@@ -133,7 +133,5 @@ async fn read_after(log: &mut PgConnection, after: i64) -> Result<Vec<Event>, Fa
 
 /// The last position.
 async fn head(log: &mut PgConnection) -> Result<i64, Fatal> {
-    let head: Option<i64> =
-        sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(log).await.map_err(unreadable)?;
-    Ok(head.unwrap_or(0))
+    super::head(log).await.map_err(unreadable)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use event_store::{Clock, SystemClock, position_before};
 use serde_json::{Value, json};
 
 use crate::fatal::Fatal;
-use crate::tools::print::{table, write};
+use crate::tools::print::{table, time, write};
 use crate::tools::{Tools, unreadable};
 
 /// Today and the six days before.
@@ -137,8 +137,4 @@ impl Stats {
         text.push_str(&table(&self.days.iter().map(by_day).collect::<Vec<_>>()));
         text
     }
-}
-
-fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use super::checkpoint::Stored;
 use super::message::Record;
 use super::topics::Ends;
-use super::{KafkaOptions, PRODUCERS, Quiet, checkpoint_topic, json, transactional_ids, unreachable};
+use super::{KafkaOptions, PRODUCERS, checkpoint_topic, json, transactional_ids, unreachable};
 
 /// How long the broker may take to let us in: it first ends what an earlier producer left open.
 const BEGIN: Duration = Duration::from_secs(25);
@@ -192,12 +192,12 @@ impl Reports {
 }
 
 impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Quiet::default().log(level, facility, message);
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::told(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Quiet::default().error(error, reason);
+        super::told(&error.to_string(), reason);
     }
 }
 
