@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use annuaire::local::{LocalError, Redis, RedisOptions, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,15 +103,7 @@ async fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
 #[tokio::test]
 async fn a_server_left_by_a_killed_program_is_taken_over() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut program = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "hold_a_server", "--nocapture"])
-        .env("HOLD_A_REDIS_IN", dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a second program");
-    let lines = BufReader::new(program.stdout.take().expect("its output")).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("ready"));
-    assert!(ready);
+    let mut program = second_program(dir.path());
     program.kill().expect("to kill it");
     program.wait().expect("its end");
 
@@ -119,7 +112,39 @@ async fn a_server_left_by_a_killed_program_is_taken_over() {
     server.stop().await;
 }
 
-/// The second program of the test above; nothing by itself.
+#[tokio::test]
+async fn a_server_ends_with_a_killed_program_whose_folder_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut program = second_program(dir.path());
+    let address = std::fs::read_to_string(dir.path().join("redis.address")).expect("its address");
+    let port = address.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+    dir.close().expect("to remove the folder");
+    program.kill().expect("to kill it");
+    program.wait().expect("its end");
+
+    let answers = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    let begin = Instant::now();
+    while answers().await.is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "it answers on port {port}, without a folder");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Holds a server in this folder, until it is killed.
+fn second_program(dir: &Path) -> Child {
+    let mut program = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "hold_a_server", "--nocapture"])
+        .env("HOLD_A_REDIS_IN", dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a second program");
+    let lines = BufReader::new(program.stdout.take().expect("its output")).lines();
+    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("ready"));
+    assert!(ready);
+    program
+}
+
+/// The second program of the tests above; nothing by itself.
 #[tokio::test]
 async fn hold_a_server() {
     let Some(dir) = std::env::var_os("HOLD_A_REDIS_IN") else {
@@ -145,7 +170,7 @@ async fn a_server_that_outlives_its_program_is_stopped() {
     server.stop().await;
 }
 
-fn orphan(dir: &Path, log: File) -> std::process::Child {
+fn orphan(dir: &Path, log: File) -> Child {
     let port = free_port().expect("a port").to_string();
     Command::new("redis-server")
         .args(["--port", &port, "--bind", "127.0.0.1"])

@@ -153,6 +153,8 @@ impl Redis {
             ("--appendonly", "yes"),
             ("--appendfsync", "everysec"),
             ("--maxmemory-policy", "noeviction"),
+            // With snapshots it refuses to end where it can't write one, as in a folder that is gone.
+            ("--save", ""),
         ] {
             server.args([setting, value]);
         }
