@@ -5,12 +5,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::fatal::Fatal;
-use crate::tools::Tools;
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
 use crate::tools::outbox::{self, Outbox};
 use crate::tools::print::print;
 use crate::tools::projections::{self, Projections};
+use crate::tools::{Absent, Tools};
 use crate::{migrate, serve, telemetry, tools, topics};
 
 /// An event-sourced directory of users.
@@ -112,7 +112,7 @@ fn start(sources: &Sources) -> Result<Config, Fatal> {
 
 /// Does what looks at a system, running or not.
 async fn look(command: impl AsyncFnOnce(&Tools) -> Result<(), Fatal>) -> Result<(), Fatal> {
-    tools::run(start(&Sources::from_process()?)?, command).await
+    tools::run(start(&Sources::from_process()?)?, Absent::Refuse, command).await
 }
 
 fn config_text(json: bool) -> Result<String, Fatal> {

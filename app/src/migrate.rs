@@ -6,12 +6,12 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::config::Config;
 use crate::fatal::Fatal;
-use crate::tools;
+use crate::tools::{self, Absent};
 use crate::urls::Urls;
 
 /// Applies the migrations that the databases lack.
 pub async fn run(config: Config) -> Result<(), Fatal> {
-    tools::run(config, async |tools| apply_all(&tools.urls).await).await
+    tools::run(config, Absent::Make, async |tools| apply_all(&tools.urls).await).await
 }
 
 /// Brings every schema up to date.

@@ -17,7 +17,10 @@ impl Servers {
         let failed = |what: &str| format!("can't start the private {what}");
         let postgres = async {
             match config.database {
-                Database::Private => local::Postgres::start(dir).await.map(Some),
+                Database::Private => {
+                    // A command that looks at the system may have it for a moment.
+                    local::when_free(async || local::Postgres::start(dir).await).await.map(Some)
+                }
                 Database::Url(_) => Ok(None),
             }
             .map_err(|e| Fatal::new(failed("PostgreSQL"), e))

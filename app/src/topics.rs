@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::fatal::Fatal;
 use crate::parts::kafka_of;
 use crate::tools::print::print;
-use crate::tools::{self, Tools};
+use crate::tools::{self, Absent, Tools};
 
 /// Makes what is missing; with `accept_loss` also takes as they are those that lost something.
 pub(crate) async fn apply(config: Config, accept_loss: bool, as_json: bool) -> Result<(), Fatal> {
@@ -16,7 +16,7 @@ pub(crate) async fn apply(config: Config, accept_loss: bool, as_json: bool) -> R
     if let config::Kafka::Embedded = config.kafka {
         return Err(nothing("the embedded broker forgets them at each start; set KAFKA_BROKERS"));
     }
-    tools::run(config, async |tools| apply_with(tools, accept_loss, as_json).await).await
+    tools::run(config, Absent::Refuse, async |tools| apply_with(tools, accept_loss, as_json).await).await
 }
 
 async fn apply_with(tools: &Tools, accept_loss: bool, as_json: bool) -> Result<(), Fatal> {

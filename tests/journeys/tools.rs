@@ -190,6 +190,56 @@ async fn commands_start_a_private_postgresql_for_their_time_and_no_redis() {
     assert!(!folder.path().join(".data/postgres/postmaster.pid").exists());
 }
 
+#[tokio::test]
+async fn commands_in_a_folder_without_data_name_it_and_make_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["events stats", "outbox status", "projections verify users", "doctor"] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let refused = run_in(folder.path(), &arguments, &[]).await;
+        assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{}", refused.said);
+        for word in [folder.path().join(".data").to_str().unwrap(), "DATABASE_URL"] {
+            assert!(refused.said.contains(word), "{command}: {}", refused.said);
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn who_needs_the_private_postgresql_of_a_command_waits_for_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run_in(folder.path(), &["migrate"], &[]).await.code, Some(0));
+    let start = |arguments: &[&str]| {
+        let any_port = [("AUTH_USER_SERVICE_PORT", "0")];
+        let mut command = annuaire(arguments, &any_port, folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let tail = start(&["events", "tail"]);
+    let pid_file = folder.path().join(".data/postgres/postmaster.pid");
+    eventually("the tail has its own", async || {
+        std::fs::read_to_string(&pid_file).is_ok_and(|it| it.contains("ready"))
+    })
+    .await;
+
+    let mut stats = start(&["events", "stats", "--json"]);
+    let mut serve = start(&["serve", "--roles", "api"]);
+    for waiting in [&mut stats, &mut serve] {
+        let mut said = BufReader::new(waiting.stderr.take().unwrap()).lines();
+        let line = said.next_line().await.unwrap().unwrap();
+        assert!(line.contains("Waiting for another annuaire"), "{line}");
+        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+    }
+    annuaire::local::terminate(tail.id().unwrap()).unwrap();
+    let tail = tail.wait_with_output().await.unwrap();
+    assert_eq!((tail.status.code(), String::from_utf8(tail.stderr).unwrap()), (Some(0), String::new()));
+
+    let stats = stats.wait_with_output().await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&stats.stdout).unwrap()["head"], 0);
+    let mut lines = BufReader::new(serve.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("it serves").contains("HTTP") {}
+    annuaire::local::terminate(serve.id().unwrap()).unwrap();
+    assert_eq!(serve.wait().await.unwrap().code(), Some(0));
+}
+
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
     let redis = Redis::start().await;

@@ -11,6 +11,7 @@ mod port;
 mod postgres;
 mod process;
 mod redis;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -24,6 +25,7 @@ pub use self::port::free_port;
 pub use self::postgres::{Options, Postgres};
 pub use self::process::{exit_code, terminate};
 pub use self::redis::{Redis, RedisOptions};
+pub(crate) use self::turn::when_free;
 
 /// What messages and files call a server.
 #[derive(Debug, Clone, Copy)]

@@ -78,6 +78,17 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Whether this folder has the data of one.
+    #[must_use]
+    pub fn is_made(dir: &Path) -> bool {
+        Folders::under(dir).data.exists()
+    }
+
+    /// The turn of a program that may start the server for a short time only, until it closes the file.
+    pub(crate) fn turn(dir: &Path) -> Result<File, LocalError> {
+        lock(&open(dir)?, "turn.lock", POSTGRES)
+    }
+
     /// How to connect to the server of this folder, if one runs there, whoever started it.
     pub async fn running(dir: &Path) -> Option<PgConnectOptions> {
         let folders = Folders::under(&dir.canonicalize().ok()?);

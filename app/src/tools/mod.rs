@@ -7,10 +7,9 @@ pub(crate) mod events;
 mod followers;
 pub(crate) mod outbox;
 pub(crate) mod print;
+mod private;
 mod progress;
 pub(crate) mod projections;
-
-use std::time::{Duration, Instant};
 
 use event_store::LogId;
 use event_store::postgres::{self, PostgresStore};
@@ -23,14 +22,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Database};
 use crate::fatal::Fatal;
-use crate::local::{LocalError, Postgres, Redis};
+use crate::local::Redis;
 use crate::parts::{kafka_of, redis_of};
 use crate::urls::Urls;
 
+pub(crate) use self::private::Absent;
+use self::private::Private;
+
 /// Connections to the read models.
 const CONNECTIONS: u32 = 2;
-/// How long a server may take that another program is just starting or stopping.
-const IN_BETWEEN: Duration = Duration::from_secs(15);
 
 /// The way to each server.
 pub(crate) struct Tools {
@@ -40,41 +40,46 @@ pub(crate) struct Tools {
     pub(crate) pool: PgPool,
     /// Cancelled by SIGTERM or SIGINT.
     pub(crate) interrupted: CancellationToken,
-    private: Option<Postgres>,
+    private: Option<Private>,
 }
 
 /// Runs a command, and stops afterwards what was started for it. A signal breaks it off.
 pub(crate) async fn run(
     config: Config,
+    absent: Absent,
     command: impl AsyncFnOnce(&Tools) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
-    let tools = Tools::open(config).await?;
+    let tools = Tools::open(config, absent).await?;
     let done = tokio::select! {
         // First, for a command that takes the signal as its proper end.
         biased;
         done = command(&tools) => done,
-        () = tools.interrupted.cancelled() => Err(Fatal::new("broken off", "interrupted by a signal")),
+        () = tools.interrupted.cancelled() => Err(broken_off()),
     };
     tools.close().await;
     done
 }
 
 impl Tools {
-    async fn open(config: Config) -> Result<Self, Fatal> {
-        let (private, socket) = match config.database {
-            Database::Url(_) => (None, None),
-            Database::Private => private_postgres(&config).await?,
+    async fn open(config: Config, absent: Absent) -> Result<Self, Fatal> {
+        let interrupted = token_of_signals()?;
+        let private = match config.database {
+            Database::Url(_) => None,
+            Database::Private => Some(tokio::select! {
+                opened = Private::open(&config.data_dir, absent) => opened?,
+                () = interrupted.cancelled() => return Err(broken_off()),
+            }),
         };
-        let urls = Urls::of(&config, socket);
+        let urls = Urls::of(&config, private.as_ref().map(|private| private.socket.clone()));
         let pool = postgres::pool(urls.read_models.clone(), CONNECTIONS);
-        Ok(Self { config, urls, pool, interrupted: token_of_signals()?, private })
+        Ok(Self { config, urls, pool, interrupted, private })
     }
 
     async fn close(self) {
         let Self { config: _, urls: _, pool, interrupted: _, private } = self;
         pool.close().await;
-        if let Some(server) = private {
-            server.stop().await;
+        if let Some(private) = private {
+            private.close().await;
         }
     }
 
@@ -134,24 +139,8 @@ pub(crate) fn unreadable(error: sqlx::Error) -> Fatal {
     Fatal::new("can't read the database", error)
 }
 
-/// The server that was started, if one had to be, and the way to it.
-async fn private_postgres(config: &Config) -> Result<(Option<Postgres>, Option<PgConnectOptions>), Fatal> {
-    let begin = Instant::now();
-    loop {
-        if let Some(socket) = Postgres::running(&config.data_dir).await {
-            return Ok((None, Some(socket)));
-        }
-        match Postgres::start(&config.data_dir).await {
-            Ok(server) => {
-                let socket = server.connect_options();
-                return Ok((Some(server), Some(socket)));
-            }
-            Err(LocalError::InUse { .. }) if begin.elapsed() < IN_BETWEEN => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(error) => return Err(Fatal::new("can't start the private PostgreSQL", error)),
-        }
-    }
+fn broken_off() -> Fatal {
+    Fatal::new("broken off", "interrupted by a signal")
 }
 
 fn token_of_signals() -> Result<CancellationToken, Fatal> {
