@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annuaire::local::free_port;
 use event_store::MIGRATOR;
@@ -149,6 +151,30 @@ async fn tail_gets_what_comes_and_ends_quietly(pool: PgPool) {
         assert_eq!(ended.status.code(), Some(0));
         assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
     }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_last_events_are_as_many_as_asked_for_while_others_come(pool: PgPool) {
+    let log = Log::of(&pool).await;
+    log.some_users("before").await;
+    let (stop, writer) = (Arc::new(AtomicBool::new(false)), Log::of(&pool).await);
+    let told = stop.clone();
+    let others = tokio::spawn(async move {
+        for round in 0.. {
+            writer.some_users(&format!("r{round}")).await;
+            if told.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    });
+    for _ in 0..20 {
+        let tail = run(&pool, &["events", "tail", "--no-follow", "--last", "3", "--json"]).await;
+        let positions: Vec<i64> =
+            tail.lines().iter().map(|event| event["position"].as_i64().unwrap()).collect();
+        assert_eq!(positions, [positions[0], positions[0] + 1, positions[0] + 2]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    others.await.unwrap();
 }
 
 #[tokio::test]

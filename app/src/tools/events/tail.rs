@@ -14,9 +14,23 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Prints what was asked for, and follows the log until a signal or until nobody reads.
 pub(super) async fn run(tools: &Tools, options: &Tail) -> Result<(), Fatal> {
+    if options.no_follow {
+        return follow(tools, options).await;
+    }
+    tokio::select! {
+        // However far a query is: this is how it ends.
+        biased;
+        () = tools.interrupted.cancelled() => Ok(()),
+        followed = follow(tools, options) => followed,
+    }
+}
+
+async fn follow(tools: &Tools, options: &Tail) -> Result<(), Fatal> {
     let mut log = tools.log().await?;
-    let end = if options.no_follow { Some(head(&mut log).await?) } else { None };
-    let mut after = start(&mut log, options).await?;
+    // What comes from now on is none of the last events.
+    let head = head(&mut log).await?;
+    let end = options.no_follow.then_some(head);
+    let mut after = start(&mut log, options, head).await?;
     loop {
         let events = read_after(&mut log, after).await?;
         let wanted = events.iter().filter(|event| end.is_none_or(|end| event.position <= end));
@@ -30,10 +44,7 @@ pub(super) async fn run(tools: &Tools, options: &Tail) -> Result<(), Fatal> {
         if !events.is_empty() {
             continue;
         }
-        tokio::select! {
-            () = tools.interrupted.cancelled() => return Ok(()),
-            () = tokio::time::sleep(ASK_EVERY) => {}
-        }
+        tokio::time::sleep(ASK_EVERY).await;
         if nobody_reads() {
             return Ok(());
         }
@@ -44,26 +55,22 @@ fn is_wanted(event: &Event, options: &Tail) -> bool {
     options.types.is_empty() || options.types.contains(&event.type_name)
 }
 
-/// The position behind which to begin.
-async fn start(log: &mut PgConnection, options: &Tail) -> Result<i64, Fatal> {
+/// The position behind which to begin, so that the last events up to `head` are printed.
+async fn start(log: &mut PgConnection, options: &Tail, head: i64) -> Result<i64, Fatal> {
     if let Some(after) = options.after {
         return Ok(after);
     }
-    if options.last == 0 {
-        return head(log).await;
-    }
     let first: Option<i64> = sqlx::query_scalar(
         "SELECT min(position) FROM (
-             SELECT position FROM events WHERE cardinality($1::text[]) = 0 OR type = ANY ($1)
+             SELECT position FROM events
+             WHERE position <= $3 AND (cardinality($1::text[]) = 0 OR type = ANY ($1))
              ORDER BY position DESC LIMIT $2) last",
     )
     .bind(&options.types)
     .bind(options.last)
+    .bind(head)
     .fetch_one(&mut *log)
     .await
     .map_err(unreadable)?;
-    match first {
-        Some(first) => Ok(first - 1),
-        None => head(log).await,
-    }
+    Ok(first.map_or(head, |first| first - 1))
 }
