@@ -306,6 +306,40 @@ async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn readers_of_what_a_restored_log_does_not_have_are_told(pool: PgPool) {
+    let head = filled(&pool).await;
+    sqlx::raw_sql(
+        r"
+        INSERT INTO checkpoints (reader, log_id, generation, epoch, position, event_id)
+        SELECT 'users_v1', log_id, generation, 1, (SELECT max(position) + 5 FROM events), gen_random_uuid()
+        FROM log;
+        INSERT INTO sink_progress (sink, log_id, generation, position, event_id)
+        SELECT 'profile_cache', log_id, generation, 1, gen_random_uuid() FROM log;
+        INSERT INTO sink_progress (sink, log_id, generation, position, event_id)
+        SELECT 'redis_stream', log_id, generation, 1, (SELECT event_id FROM events WHERE position = 1) FROM log",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let (ahead, other) = ("ahead of the log", "behind an event that the log does not have");
+    let models = run(&pool, &["projections", "status", "--json"]).await.json();
+    assert_eq!(models["projections"][0]["diverged"], ahead, "{models}");
+    let sinks = run(&pool, &["outbox", "status", "--json"]).await.json()["sinks"].clone();
+    assert_eq!(
+        (&sinks[0]["diverged"], &sinks[1]["diverged"], &sinks[1]["lagEvents"]),
+        (&Value::from(other), &Value::Null, &Value::from(head - 1))
+    );
+    assert!(run(&pool, &["projections", "status"]).await.out.contains(ahead));
+    let doctor = run(&pool, &["doctor"]).await;
+    assert_eq!(doctor.code, Some(1));
+    for (reader, position, place) in [("users_v1", head + 5, ahead), ("profile_cache", 1, other)] {
+        let line = format!("problem  reader: {reader} is at position {position}, {place}: ");
+        assert!(doctor.out.contains(&line), "{line}: {}", doctor.out);
+    }
+    assert!(doctor.out.contains("docs/operations.md"), "{}", doctor.out);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn the_doctor_names_each_problem_and_what_to_do(pool: PgPool) {
     let redis = Redis::start().await;
     let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "100mb"]).await;

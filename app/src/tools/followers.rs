@@ -7,6 +7,7 @@ use messaging::outbox::RedisStream;
 use messaging::outbox::kafka::Kafka;
 use projections::profile_cache::ProfileCache;
 use serde_json::{Value, json};
+use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection};
 
 use super::Tools;
@@ -30,10 +31,16 @@ pub(super) struct Follower {
 /// What it has still to take.
 #[derive(sqlx::FromRow)]
 pub(super) struct Lag {
-    pub(super) events: i64,
+    /// Below zero for one that has read what the log does not have.
+    events: i64,
     /// The age of the oldest of these, in seconds.
     pub(super) seconds: f64,
+    /// Where it stands the log has another event than it has read.
+    other: bool,
 }
+
+/// How far a name has come, by which event, and since when.
+type Known = (i64, Option<Uuid>, DateTime<Utc>);
 
 /// The connection that has the lock of a follower.
 #[derive(sqlx::FromRow)]
@@ -56,10 +63,11 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
     let mut followers = Vec::with_capacity(names.len());
     for name in names {
         // What is known of another log says nothing about this one.
-        let known: Option<(i64, DateTime<Utc>)> = sqlx::query_as(
-            "SELECT position, updated_at FROM (
-                 SELECT reader AS name, log_id, generation, position, updated_at FROM checkpoints
-                 UNION ALL SELECT sink, log_id, generation, position, updated_at FROM sink_progress) known
+        let known: Option<Known> = sqlx::query_as(
+            "SELECT position, event_id, updated_at FROM (
+                 SELECT reader AS name, log_id, generation, position, event_id, updated_at FROM checkpoints
+                 UNION ALL SELECT sink, log_id, generation, position, event_id, updated_at
+                 FROM sink_progress) known
              WHERE name = $1 AND log_id = $2 AND generation = $3
              ORDER BY position DESC LIMIT 1",
         )
@@ -73,14 +81,17 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
             followers.push(Follower { name, position: None, lag: None, moved: None, leader });
             continue;
         }
-        let (position, moved) = known.unzip();
-        // The next one and the head in one look, so that no lag is below zero.
+        let (position, event) = known.map_or((None, None), |(position, event, _)| (Some(position), event));
+        let moved = known.map(|(_, _, moved)| moved);
+        // All in one look, and later than that at the reader: nobody is ahead who was only faster.
         let lag: Lag = sqlx::query_as(
-            "SELECT greatest(coalesce((SELECT max(position) FROM events), 0) - $1, 0) AS events,
+            "SELECT coalesce((SELECT max(position) FROM events), 0) - $1 AS events,
+                    coalesce((SELECT event_id <> $2 FROM events WHERE position = $1), false) AS other,
                     coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - recorded_at), 0)
                               FROM events WHERE position = $1 + 1), 0)::float8 AS seconds",
         )
         .bind(position.unwrap_or(0))
+        .bind(event)
         .fetch_one(&mut log)
         .await?;
         followers.push(Follower { name, position, lag: Some(lag), moved, leader });
@@ -106,6 +117,21 @@ async fn leader(beside: &mut PgConnection, name: &str) -> Result<Option<Leader>,
     .await
 }
 
+impl Lag {
+    pub(super) fn events(&self) -> i64 {
+        self.events.max(0)
+    }
+
+    /// Why it can't go on, if it has read what the log does not have.
+    pub(super) fn diverged(&self) -> Option<&'static str> {
+        match self {
+            Self { events: ..0, .. } => Some("ahead of the log"),
+            Self { other: true, .. } => Some("behind an event that the log does not have"),
+            Self { .. } => None,
+        }
+    }
+}
+
 impl Follower {
     /// Every field.
     pub(super) fn json(&self) -> Value {
@@ -117,8 +143,9 @@ impl Follower {
             "name": self.name,
             "position": self.position,
             "embedded": self.lag.is_none(),
-            "lagEvents": self.lag.as_ref().map(|lag| lag.events),
+            "lagEvents": self.lag.as_ref().map(Lag::events),
             "lagSeconds": self.lag.as_ref().map(|lag| lag.seconds),
+            "diverged": self.lag.as_ref().and_then(Lag::diverged),
             "movedAt": self.moved.map(time),
             "leader": leader,
         })
@@ -141,7 +168,7 @@ impl Follower {
         vec![
             self.name.clone(),
             self.position.map_or_else(|| "none".to_owned(), |position| position.to_string()),
-            lag.events.to_string(),
+            lag.diverged().map_or_else(|| lag.events().to_string(), ToOwned::to_owned),
             format!("{:.1}", lag.seconds),
             self.moved.map_or_else(|| "never".to_owned(), time),
             leader,

@@ -107,11 +107,16 @@ async fn readers(tools: &Tools) -> Vec<Check> {
         let (name, late) = (&follower.name, lag.seconds);
         let found = match follower.position {
             Some(position) => {
-                format!("{name} is at position {position}, {} events and {late:.1} s behind", lag.events)
+                let behind = || format!("{} events and {late:.1} s behind", lag.events());
+                let place = lag.diverged().map_or_else(behind, ToOwned::to_owned);
+                format!("{name} is at position {position}, {place}")
             }
             None => format!("{name} has not begun"),
         };
-        checks.push(if late > LATE {
+        checks.push(if lag.diverged().is_some() {
+            let todo = "the log was restored to an earlier point: see `log_diverged` in docs/operations.md";
+            Check::problem("reader", found, todo)
+        } else if late > LATE {
             let todo = "is a process with its role running? /health and the log say why it stands still";
             Check::warning("reader", found, todo)
         } else {
