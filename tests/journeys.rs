@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/doctor.rs"]
+mod doctor;
 #[path = "journeys/faults_kafka.rs"]
 mod faults_kafka;
 #[path = "journeys/faults_redis.rs"]

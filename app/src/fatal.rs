@@ -38,14 +38,24 @@ impl Fatal {
     /// The message, then its causes, one a line.
     #[must_use]
     pub fn report(&self) -> String {
-        let mut lines = format!("annuaire: {self}");
+        format!("annuaire: {}", self.with_causes("\n  caused by: "))
+    }
+
+    /// The message and its causes.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        self.with_causes(": ")
+    }
+
+    fn with_causes(&self, between: &str) -> String {
+        let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            lines.push_str("\n  caused by: ");
-            lines.push_str(&error.to_string());
+            text.push_str(between);
+            text.push_str(&error.to_string());
             cause = error.source();
         }
-        lines
+        text
     }
 }
 
@@ -61,6 +71,7 @@ mod tests {
             fatal.report(),
             "annuaire: can't migrate\n  caused by: can't write\n  caused by: disk is full"
         );
+        assert_eq!(fatal.one_line(), "can't migrate: can't write: disk is full");
         assert_eq!(fatal.exit_code(), 1);
     }
 }

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use annuaire::local::free_port;
 use event_store::MIGRATOR;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -15,14 +14,14 @@ use crate::log::Log;
 use crate::private_redis::Redis;
 use crate::server::{Server, annuaire, assert_log_is_whole, eventually, url};
 
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    said: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) said: String,
 }
 
 impl Ended {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.said))
     }
 
@@ -31,20 +30,20 @@ impl Ended {
     }
 }
 
-async fn run_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+pub(crate) async fn run_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let output = annuaire(arguments, variables, folder).output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), out: text(output.stdout), said: text(output.stderr) }
 }
 
 /// The command on the database of a test, with no other server.
-async fn run(pool: &PgPool, arguments: &[&str]) -> Ended {
+pub(crate) async fn run(pool: &PgPool, arguments: &[&str]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     run_in(folder.path(), arguments, &[("DATABASE_URL", &url(pool))]).await
 }
 
 /// A log with users and, at its end, an event of a type that this version does not know.
-async fn filled(pool: &PgPool) -> i64 {
+pub(crate) async fn filled(pool: &PgPool) -> i64 {
     Log::of(pool).await.some_users("tools").await;
     sqlx::query(
         r#"
@@ -303,85 +302,6 @@ async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
     let doctor = run_in(folder.path(), &["doctor", "--json"], &variables).await;
     assert_eq!((doctor.code, &doctor.json()["problems"]), (Some(0), &Value::from(0)), "{}", doctor.out);
     server.kill().await;
-}
-
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn readers_of_what_a_restored_log_does_not_have_are_told(pool: PgPool) {
-    let head = filled(&pool).await;
-    sqlx::raw_sql(
-        r"
-        INSERT INTO checkpoints (reader, log_id, generation, epoch, position, event_id)
-        SELECT 'users_v1', log_id, generation, 1, (SELECT max(position) + 5 FROM events), gen_random_uuid()
-        FROM log;
-        INSERT INTO sink_progress (sink, log_id, generation, position, event_id)
-        SELECT 'profile_cache', log_id, generation, 1, gen_random_uuid() FROM log;
-        INSERT INTO sink_progress (sink, log_id, generation, position, event_id)
-        SELECT 'redis_stream', log_id, generation, 1, (SELECT event_id FROM events WHERE position = 1) FROM log",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    let (ahead, other) = ("ahead of the log", "behind an event that the log does not have");
-    let models = run(&pool, &["projections", "status", "--json"]).await.json();
-    assert_eq!(models["projections"][0]["diverged"], ahead, "{models}");
-    let sinks = run(&pool, &["outbox", "status", "--json"]).await.json()["sinks"].clone();
-    assert_eq!(
-        (&sinks[0]["diverged"], &sinks[1]["diverged"], &sinks[1]["lagEvents"]),
-        (&Value::from(other), &Value::Null, &Value::from(head - 1))
-    );
-    assert!(run(&pool, &["projections", "status"]).await.out.contains(ahead));
-    let doctor = run(&pool, &["doctor"]).await;
-    assert_eq!(doctor.code, Some(1));
-    for (reader, position, place) in [("users_v1", head + 5, ahead), ("profile_cache", 1, other)] {
-        let line = format!("problem  reader: {reader} is at position {position}, {place}: ");
-        assert!(doctor.out.contains(&line), "{line}: {}", doctor.out);
-    }
-    assert!(doctor.out.contains("docs/operations.md"), "{}", doctor.out);
-}
-
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn the_doctor_names_each_problem_and_what_to_do(pool: PgPool) {
-    let redis = Redis::start().await;
-    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
-    let _: String = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
-    let (url, redis_url) = (url(&pool), redis.url());
-    // Where a Kafka would be that was stopped.
-    let kafka = format!("127.0.0.1:{}", free_port().unwrap());
-    let variables = [("DATABASE_URL", &*url), ("REDIS_URL", &*redis_url), ("KAFKA_BROKERS", &*kafka)];
-    let folder = tempfile::tempdir().unwrap();
-    let doctor = run_in(folder.path(), &["doctor", "--json"], &variables).await;
-    assert_eq!(doctor.code, Some(1), "{}", doctor.said);
-    let found = doctor.json();
-    assert_eq!(found["problems"], 2, "{found}");
-    let state = |name: &str| {
-        let check = found["checks"].as_array().unwrap().iter().find(|check| check["check"] == name).unwrap();
-        (check["state"].as_str().unwrap().to_owned(), check["do"].as_str().unwrap_or_default().to_owned())
-    };
-    let (policy, todo) = state("redis maxmemory-policy");
-    assert_eq!(policy, "problem");
-    assert!(todo.contains("noeviction"), "{todo}");
-    assert_eq!(state("kafka").0, "problem");
-    for fine in
-        ["postgresql", "postgresql fsync", "postgresql schema", "postgresql rights", "redis rights", "log"]
-    {
-        assert_eq!(state(fine).0, "ok", "{fine}: {found}");
-    }
-    let text = run_in(folder.path(), &["doctor"], &variables).await;
-    assert!(
-        text.code == Some(1) && text.out.contains("problem  redis maxmemory-policy: allkeys-lru: "),
-        "{}",
-        text.out
-    );
-}
-
-#[sqlx::test]
-async fn the_doctor_names_a_schema_that_was_not_migrated(pool: PgPool) {
-    let doctor = run(&pool, &["doctor"]).await;
-    assert_eq!(doctor.code, Some(1));
-    assert!(doctor.out.contains("annuaire migrate"), "{}", doctor.out);
-    let tail = run(&pool, &["events", "tail", "--no-follow"]).await;
-    assert_eq!(tail.code, Some(1));
-    assert!(tail.said.contains("annuaire migrate"), "{}", tail.said);
 }
 
 #[tokio::test]

@@ -57,9 +57,10 @@ impl Status {
         let (head, mut sinks) = followers::read(tools).await.map_err(unreadable)?;
         sinks.retain(|follower| SINKS.contains(&follower.name.as_str()));
         let key = tools.config.users_stream.name.clone();
-        let stream = match tools.redis().await? {
-            Some(redis) => look(redis, &key).await.map_err(|error| error.to_string()),
-            None => Err("the private Redis is not running: it runs with `annuaire serve`".to_owned()),
+        let stream = match tools.redis().await {
+            Err(error) => Err(error.one_line()),
+            Ok(Some(redis)) => look(redis, &key).await.map_err(|error| error.to_string()),
+            Ok(None) => Err("the private Redis is not running: it runs with `annuaire serve`".to_owned()),
         };
         let topics = sqlx::query_as("SELECT name, cluster_id, ends, known_at FROM topics ORDER BY name")
             .fetch_all(&tools.pool)

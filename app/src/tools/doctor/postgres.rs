@@ -20,16 +20,20 @@ const CONNECTIONS: i64 = 40;
 /// Differences of clocks, in milliseconds.
 const CLOCK_DIFFERS: i64 = 1_000;
 const CLOCK_IS_WRONG: i64 = 60_000;
-/// What a process with every role does to each table.
-const RIGHTS: [(&str, &str); 10] = [
+/// What a process with every role does to each table of the log.
+const LOG: [(&str, &str); 5] = [
     ("events", "SELECT, INSERT"),
     ("claims", "SELECT, INSERT, DELETE"),
     ("idempotency", "SELECT, INSERT"),
     ("log", "SELECT"),
     ("keyring.log_keys", "SELECT"),
+];
+/// The same of the read models and what stands beside them.
+const READ_MODELS: [(&str, &str); 6] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("leaders", "SELECT, INSERT, UPDATE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
+    ("stream_floors", "SELECT, INSERT, UPDATE"),
     ("topics", "SELECT, INSERT, UPDATE"),
     ("users_v1", "SELECT, INSERT, UPDATE, DELETE"),
 ];
@@ -61,7 +65,13 @@ async fn look_at(tools: &Tools, options: &PgConnectOptions) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::ok("postgresql", place)];
-    if let Err(error) = look_inside(&mut connection, options, &mut checks).await {
+    let mut needed = Vec::new();
+    for (database, rights) in [(tools.urls.log(), &LOG[..]), (&tools.urls.read_models, &READ_MODELS)] {
+        if std::ptr::eq(database, options) {
+            needed.extend_from_slice(rights);
+        }
+    }
+    if let Err(error) = look_inside(&mut connection, options, &needed, &mut checks).await {
         checks.push(Check::problem("postgresql", error.to_string(), "see what it logs"));
     }
     checks
@@ -70,6 +80,7 @@ async fn look_at(tools: &Tools, options: &PgConnectOptions) -> Vec<Check> {
 async fn look_inside(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
+    needed: &[(&str, &str)],
     checks: &mut Vec<Check>,
 ) -> Result<(), sqlx::Error> {
     let (number, version): (i32, String) = sqlx::query_as(
@@ -83,7 +94,7 @@ async fn look_inside(
         Check::problem("postgresql version", version, format!("upgrade to {OLDEST} or newer"))
     });
     settings(connection, checks).await?;
-    schema(connection, options, checks).await?;
+    schema(connection, options, needed, checks).await?;
     connections(connection, checks).await?;
     transactions(connection, checks).await?;
     clock(connection, checks).await
@@ -120,6 +131,7 @@ async fn setting_of(connection: &mut PgConnection, name: &str) -> Result<String,
 async fn schema(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
+    needed: &[(&str, &str)],
     checks: &mut Vec<Check>,
 ) -> Result<(), sqlx::Error> {
     match migrate::missing(options).await {
@@ -130,12 +142,12 @@ async fn schema(
             return Ok(());
         }
         Err(error) => {
-            checks.push(Check::problem(SCHEMA, error.report(), "see the rights of this user"));
+            checks.push(Check::problem(SCHEMA, error.one_line(), "see the rights of this user"));
             return Ok(());
         }
     }
     let mut lacking = Vec::new();
-    for (table, rights) in RIGHTS {
+    for (table, rights) in needed {
         for right in rights.split(", ") {
             // One at a time: of several, any one would be enough for the answer.
             let may: bool = sqlx::query_scalar(
@@ -151,7 +163,7 @@ async fn schema(
             }
         }
     }
-    let user: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(&mut *connection).await?;
+    let user = user(connection).await?;
     checks.push(if lacking.is_empty() {
         Check::ok("postgresql rights", format!("{user} may read and write what it needs"))
     } else {
@@ -165,11 +177,16 @@ async fn schema(
     Ok(())
 }
 
+async fn user(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("SELECT current_user::text").fetch_one(connection).await
+}
+
 async fn connections(connection: &mut PgConnection, checks: &mut Vec<Check>) -> Result<(), sqlx::Error> {
     let (most, used): (i64, i64) = sqlx::query_as(
         "SELECT current_setting('max_connections')::bigint
                     - current_setting('superuser_reserved_connections')::bigint,
-                (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')",
+                (SELECT count(*) FROM pg_stat_activity
+                 WHERE datname IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend')",
     )
     .fetch_one(connection)
     .await?;
@@ -196,9 +213,16 @@ async fn transactions(connection: &mut PgConnection, checks: &mut Vec<Check>) ->
     .await?;
     let prepared: Vec<String> =
         sqlx::query_scalar("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await?;
-    if long.is_empty() && prepared.is_empty() {
+    let sees_all: bool = sqlx::query_scalar("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !sees_all {
+        let user = user(connection).await?;
+        let found = format!("{user} sees its own only, so those of others can't be judged");
+        checks.push(Check::warning(name, found, format!("GRANT pg_read_all_stats TO {user}")));
+    } else if long.is_empty() && prepared.is_empty() {
         checks.push(Check::ok(name, "none is longer than a minute, none is prepared"));
     }
     for (pid, application, seconds) in long {

@@ -5,16 +5,17 @@ use redis::aio::ConnectionManager;
 
 use super::Check;
 use crate::config;
-use crate::fatal::Fatal;
 use crate::tools::Tools;
 
 /// Writes as the program does, to a key of our own that is gone in a second.
 const PROBE: &str = "annuaire:doctor";
 
 /// Looks at the server, if there is one.
-pub(super) async fn look(tools: &Tools) -> Result<Vec<Check>, Fatal> {
-    let Some(redis) = tools.redis().await? else {
-        return Ok(vec![Check::ok("redis", "embedded: it runs with `annuaire serve`")]);
+pub(super) async fn look(tools: &Tools) -> Vec<Check> {
+    let redis = match tools.redis().await {
+        Ok(Some(redis)) => redis,
+        Ok(None) => return vec![Check::ok("redis", "embedded: it runs with `annuaire serve`")],
+        Err(error) => return vec![Check::problem("redis", error.one_line(), "set REDIS_URL right")],
     };
     let place = match &tools.config.redis {
         config::Redis::Url(url) => url.masked(),
@@ -25,7 +26,7 @@ pub(super) async fn look(tools: &Tools) -> Result<Vec<Check>, Fatal> {
         let todo = "start it, or set REDIS_URL right; meanwhile the cache and the stream wait";
         checks.push(Check::problem("redis", format!("{place}: {error}"), todo));
     }
-    Ok(checks)
+    checks
 }
 
 async fn look_inside(
