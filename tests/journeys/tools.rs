@@ -1,5 +1,7 @@
 //! The commands that look at a system: what they print, and how they end.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -117,6 +119,53 @@ async fn an_export_appears_when_it_is_whole(pool: PgPool) {
     assert_eq!(two.lines().iter().map(|event| &event["position"]).collect::<Vec<_>>(), [1, 2]);
     let nowhere = run_in(folder.path(), &["events", "export", "--out", "no/where"], &variables).await;
     assert_eq!(nowhere.code, Some(1), "{}", nowhere.said);
+    for option in ["--after", "--to"] {
+        let beyond = (head + 1).to_string();
+        let export = ["events", "export", "--out", "beyond", option, &beyond];
+        let refused = run_in(folder.path(), &export, &variables).await;
+        assert_eq!(refused.code, Some(1), "{option}");
+        assert!(refused.said.contains(&format!("it ends at position {head}")), "{}", refused.said);
+    }
+    assert!(!folder.path().join("beyond").exists());
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_export_is_for_its_owner_alone_and_leaves_links_and_pipes_what_they_are(pool: PgPool) {
+    let head = usize::try_from(filled(&pool).await).unwrap();
+    let (folder, url) = (tempfile::tempdir().unwrap(), url(&pool));
+    let path = |name: &str| folder.path().join(name);
+    let export = async |to: &str| {
+        let variables = [("DATABASE_URL", url.as_str())];
+        let ended = run_in(folder.path(), &["events", "export", "--out", to], &variables).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said);
+        ended
+    };
+    std::fs::write(path("old"), "of all").unwrap();
+    std::fs::set_permissions(path("old"), Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink("old", path("link")).unwrap();
+    export("link").await;
+    assert!(path("link").is_symlink());
+    assert_eq!(std::fs::read_to_string(path("old")).unwrap().lines().count(), head);
+    assert_eq!(path("old").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    let reader = tokio::process::Command::new("cat").arg(path("pipe")).kill_on_drop(true).output();
+    let (ended, read) = tokio::join!(export("pipe"), reader);
+    assert!(ended.said.contains(&format!("{head} of {head} events")), "{}", ended.said);
+    assert_eq!(read.unwrap().stdout, std::fs::read(path("old")).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn data_that_is_encrypted_is_told_to_be(pool: PgPool) {
+    let head = filled(&pool).await;
+    sqlx::query("UPDATE events SET enc = 1 WHERE position = $1").bind(head).execute(&pool).await.unwrap();
+    let export = run(&pool, &["events", "export"]).await;
+    assert!(export.said.contains("1 events are encrypted"), "{}", export.said);
+    let last = export.lines().pop().unwrap();
+    assert_eq!((&last["data"], &last["encrypted"]), (&Value::Null, &Value::from(true)));
+    let tail = run(&pool, &["events", "tail", "--no-follow", "--last", "1"]).await;
+    assert!(tail.out.ends_with("robot-1@1 robot.built (encrypted)\n"), "{}", tail.out);
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]

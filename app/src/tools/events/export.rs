@@ -1,7 +1,8 @@
 //! `annuaire events export`.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Export, head, read_after};
@@ -14,11 +15,15 @@ use crate::tools::progress::Progress;
 pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
     let mut log = tools.log().await?;
     let head = head(&mut log).await?;
-    let to = options.to.map_or(head, |to| to.min(head));
-    let mut target = match &options.out {
-        None => Target::Stdout,
-        Some(file) => Target::File(Partial::create(file)?),
-    };
+    let to = options.to.unwrap_or(head);
+    for (option, position) in [("--after", options.after), ("--to", to)] {
+        if position > head {
+            let ends = format!("it ends at position {head}");
+            return Err(Fatal::new(format!("{option} {position} is beyond the log"), ends));
+        }
+    }
+    let mut target = Target::open(options.out.as_deref())?;
+    let mut encrypted = 0;
     let progress = Progress::new(to - options.after);
     let mut after = options.after;
     while after < to {
@@ -30,6 +35,7 @@ pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
                 let found = format!("position {} is missing", after + 1);
                 return Err(Fatal::new("the event log is corrupt", found));
             }
+            encrypted += i64::from(event.is_encrypted());
             lines.push_str(&event.json());
             lines.push('\n');
             after = event.position;
@@ -42,23 +48,48 @@ pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
         }
         progress.at(after - options.after);
     }
-    if let Target::File(file) = target {
+    if let Target::Whole(file) = target {
         file.finish()?;
     }
     progress.finish();
+    if encrypted > 0 {
+        tracing::warn!("{encrypted} events are encrypted: their data was not written");
+    }
     Ok(())
 }
 
 enum Target {
     Stdout,
-    File(Partial),
+    /// Something that others read as it comes, such as a pipe.
+    Straight(PathBuf, File),
+    /// A file that appears when it is whole.
+    Whole(Partial),
 }
 
 impl Target {
+    fn open(file: Option<&Path>) -> Result<Self, Fatal> {
+        let Some(file) = file else { return Ok(Self::Stdout) };
+        if file.metadata().is_ok_and(|there| !there.is_file()) {
+            let open = OpenOptions::new().write(true).open(file).map_err(|e| failed(file, e))?;
+            return Ok(Self::Straight(file.to_owned(), open));
+        }
+        if file.is_symlink() {
+            // It stays, and leads to the new file.
+            let wanted = file.canonicalize().map_err(|e| failed(file, e))?;
+            return Partial::create(&wanted).map(Self::Whole);
+        }
+        Partial::create(file).map(Self::Whole)
+    }
+
     fn write(&mut self, lines: &str) -> Result<Written, Fatal> {
         match self {
             Self::Stdout => write(lines),
-            Self::File(file) => file.write(lines).map(|()| Written::Yes),
+            Self::Straight(path, file) => match file.write_all(lines.as_bytes()) {
+                Ok(()) => Ok(Written::Yes),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::NobodyReads),
+                Err(error) => Err(failed(path, error)),
+            },
+            Self::Whole(file) => file.write(lines).map(|()| Written::Yes),
         }
     }
 }
@@ -67,7 +98,7 @@ impl Target {
 struct Partial {
     path: PathBuf,
     wanted: PathBuf,
-    file: BufWriter<File>,
+    file: File,
     finished: bool,
 }
 
@@ -76,8 +107,12 @@ impl Partial {
         let mut name = wanted.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let path = wanted.with_file_name(name);
-        let file = File::create(&path).map_err(|e| failed(&path, e))?;
-        Ok(Self { path, wanted: wanted.to_owned(), file: BufWriter::new(file), finished: false })
+        // One that was killed may have left it, under the same number where numbers are few.
+        let _ = std::fs::remove_file(&path);
+        // Events name people: nobody else may read it.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| failed(&path, e))?;
+        Ok(Self { path, wanted: wanted.to_owned(), file, finished: false })
     }
 
     fn write(&mut self, lines: &str) -> Result<(), Fatal> {
@@ -85,9 +120,8 @@ impl Partial {
     }
 
     fn finish(mut self) -> Result<(), Fatal> {
-        let mut whole = || {
-            self.file.flush()?;
-            self.file.get_ref().sync_all()?;
+        let whole = || {
+            self.file.sync_all()?;
             std::fs::rename(&self.path, &self.wanted)
         };
         whole().map_err(|e| failed(&self.wanted, e))?;

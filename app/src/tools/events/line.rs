@@ -24,10 +24,15 @@ pub(super) struct Event {
 }
 
 impl Event {
+    /// Then its data is not JSON, and not readable here.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.enc != 0
+    }
+
     /// Position, time, stream and version, type, data.
     pub(super) fn text(&self) -> String {
         let Self { position, version, stream, type_name, .. } = self;
-        let data = if self.enc == 0 { raw(&self.data) } else { format!("(form {})", self.enc) };
+        let data = if self.is_encrypted() { "(encrypted)".to_owned() } else { raw(&self.data) };
         format!("{position} {} {stream}@{version} {type_name} {data}", self.time())
     }
 
@@ -35,8 +40,7 @@ impl Event {
     pub(super) fn json(&self) -> String {
         let text = |value: &str| json!(value).to_string();
         let subject = self.subject.as_deref().map_or_else(|| "null".to_owned(), text);
-        // In another form it is not JSON.
-        let data = if self.enc == 0 { raw(&self.data) } else { "null".to_owned() };
+        let data = if self.is_encrypted() { r#"null,"encrypted":true"#.to_owned() } else { raw(&self.data) };
         format!(
             r#"{{"position":{},"time":"{}","eventId":"{}","stream":{},"version":{},"type":{},"schemaVersion":{},"enc":{},"subject":{subject},"data":{data},"metadata":{}}}"#,
             self.position,

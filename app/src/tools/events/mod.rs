@@ -70,7 +70,8 @@ pub(crate) struct Export {
     /// End with this position (default: the last one at the start)
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(0..))]
     to: Option<i64>,
-    /// Write this file, which appears when it is whole (default: standard output)
+    /// Write this file, which appears when it is whole and is for its owner alone; what is no file, such
+    /// as a pipe, is written as it comes (default: standard output)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
