@@ -105,6 +105,8 @@ impl Cli {
 }
 
 fn start(sources: &Sources) -> Result<Config, Fatal> {
+    // Before anything can be wrong with another setting.
+    telemetry::choose(Config::log_format(sources));
     let config = Config::from_sources(sources)?;
     telemetry::init(&config.log);
     Ok(config)
@@ -116,7 +118,9 @@ async fn look(command: impl AsyncFnOnce(&Tools) -> Result<(), Fatal>) -> Result<
 }
 
 fn config_text(json: bool) -> Result<String, Fatal> {
-    let config = Config::from_sources(&Sources::from_process()?)?;
+    let sources = Sources::from_process()?;
+    telemetry::choose(Config::log_format(&sources));
+    let config = Config::from_sources(&sources)?;
     Ok(if json { effective::json(&config) } else { effective::text(&config) })
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use annuaire::cli::Cli;
+use annuaire::telemetry;
 use clap::Parser;
 
 // Commands are many small allocations on several threads, which the system's allocator locks over.
@@ -17,7 +18,7 @@ async fn main() -> ExitCode {
     match Cli::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            eprintln!("{}", fatal.report());
+            telemetry::tell(&fatal);
             ExitCode::from(fatal.exit_code())
         }
     }

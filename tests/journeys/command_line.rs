@@ -1,6 +1,7 @@
 //! The program from its command line: what it says and how it ends.
 
 use event_store::MIGRATOR;
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::server::{annuaire, url};
@@ -28,6 +29,27 @@ async fn wrong_settings_are_all_named_and_end_with_2() {
         assert!(said.contains(name), "{name}: {said}");
         assert_eq!(said.contains(value), name != "JWT_SECRET", "{name}: {said}");
     }
+}
+
+#[tokio::test]
+async fn with_json_lines_an_early_end_is_one_too() {
+    let wrong = [("ROLES", "king"), ("LOG_FORMAT", "json")];
+    let unreachable = [("DATABASE_URL", "postgres://127.0.0.1:1/nowhere"), ("LOG_FORMAT", "json")];
+    for (arguments, settings, ends, word) in [
+        (&["serve"][..], &wrong, 2, "king"),
+        (&["config"], &wrong, 2, "king"),
+        (&["events", "stats"], &unreachable, 1, "can't connect to the event log: "),
+    ] {
+        let (code, _, said) = run(arguments, settings).await;
+        assert_eq!(code, Some(ends), "{said}");
+        let line: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &"annuaire".into()));
+        assert!(line["message"].as_str().unwrap().contains(word), "{line}");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+    let (code, _, said) = run(&["serve"], &[("ROLES", "king"), ("LOG_FORMAT", "text")]).await;
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("annuaire: wrong configuration\n  ROLES=king\n"), "{said}");
 }
 
 #[tokio::test]

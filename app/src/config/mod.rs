@@ -89,6 +89,13 @@ impl Config {
         Self::from_sources(&Sources::from_vars(vars))
     }
 
+    /// The form of log lines, whatever is wrong with other settings.
+    #[must_use]
+    pub fn log_format(sources: &Sources) -> Option<LogFormat> {
+        let given = sources.find(&s::LOG_FORMAT).ok().flatten()?;
+        LogFormat::parse(&given.value).ok()
+    }
+
     /// From anything; all that is wrong is in the error.
     pub fn from_sources(sources: &Sources) -> Result<Self, Invalid> {
         let mut read = Reader::new(sources);
