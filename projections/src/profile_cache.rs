@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use entries::{Entries, Entry};
-pub use rebuild::Maintenance;
+pub use rebuild::{Comparison, Maintenance};
 pub use warmer::Warmer;
 
 /// Where the reader keeps how far it has come.

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use event_store::MIGRATOR;
+use event_store::{Clock, EventStore, FixedClock, MIGRATOR, SystemClock};
+use projections::Census;
+use projections::profile_cache::{Maintenance, ProfileCache};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
-use crate::private_redis::{Redis, profiles_of};
-use crate::server::{Server, annuaire, assert_read_model_follows, eventually, url};
+use crate::private_redis::{Redis, TTL, profiles_of};
+use crate::server::{Server, annuaire, assert_read_model_follows, eventually, some_time, url};
 
 /// With a change each, so twice as many events.
 const USERS: usize = 5_000;
@@ -106,6 +108,12 @@ async fn rows_changed_by_hand_are_found_and_healed_while_commands_go_on(pool: Pg
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn hashes_changed_by_hand_are_found_and_healed_while_commands_go_on(pool: PgPool) {
     let world = World::filled(pool).await;
+    let head = world.log.head().await.to_string();
+    eventually("what is changed by hand is not written again soon", async || {
+        let done: String = world.redis.command(&["HGET", "annuaire:profile-cache", "done_again"]).await;
+        done.split(' ').next() == Some(&head)
+    })
+    .await;
     let stop = Arc::new(AtomicBool::new(false));
     let load = world.load(&stop);
     world.redis.command::<()>(&["HSET", "user:profile:u-7", "nom", "By hand"]).await;
@@ -124,4 +132,62 @@ async fn hashes_changed_by_hand_are_found_and_healed_while_commands_go_on(pool: 
     assert!(load.await.unwrap() > 0);
     assert_eq!(world.differences("profile_cache").await, [] as [Value; 0]);
     assert_eq!(world.redis.profiles().await, profiles_of(&world.log).await);
+}
+
+/// The profiles of a few users, which nobody writes any more.
+struct Small {
+    log: Log,
+    redis: Redis,
+}
+
+impl Small {
+    async fn filled(pool: &PgPool) -> Self {
+        let (log, redis) = (Log::of(pool).await, Redis::start().await);
+        log.some_users("s").await;
+        let reader =
+            ProfileCache::new(redis.client.clone(), log.store.clone(), log.pool.clone(), SystemClock, TTL);
+        let progress = ProfileCache::progress(redis.client.clone(), log.store.log());
+        let cache = log.run_reader(reader, progress);
+        cache.reaches(log.head().await).await;
+        cache.end().await;
+        Self { log, redis }
+    }
+
+    /// The keys that differ, and how many may have been evicted.
+    async fn compare(&self, clock: &dyn Clock) -> (Vec<String>, usize) {
+        let maintenance = Maintenance::new(self.redis.client.clone(), self.log.store.log(), TTL);
+        let mut census = Census::new(self.log.store.clone());
+        let found = maintenance.verify(&mut census, clock, &|_| {}).await.unwrap();
+        (found.differences.into_iter().map(|it| it.key).collect(), found.evicted)
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_absent_hash_differs_unless_it_may_have_expired_or_been_evicted(pool: PgPool) {
+    const KEY: &str = "user:profile:s-a";
+    let small = Small::filled(&pool).await;
+    assert_eq!(small.compare(&SystemClock).await, (vec![], 0));
+    small.redis.command::<()>(&["DEL", KEY]).await;
+    assert_eq!(small.compare(&SystemClock).await, (vec![KEY.to_owned()], 0));
+
+    let later = FixedClock::at(SystemClock.now() + TTL);
+    assert_eq!(small.compare(&later).await, (vec![], 0));
+
+    small.redis.command::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
+    small.redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await;
+    assert_eq!(small.compare(&SystemClock).await, (vec![], 1));
+    small.redis.command::<()>(&["HSET", "user:profile:s-b", "nom", "By hand"]).await;
+    assert_eq!(small.compare(&SystemClock).await, (vec!["user:profile:s-b".to_owned()], 1));
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_comes_right_within_a_second_is_no_difference(pool: PgPool) {
+    let small = Small::filled(&pool).await;
+    small.redis.command::<()>(&["RENAME", "user:profile:s-a", "away"]).await;
+    let back = async {
+        some_time(300..=500).await;
+        small.redis.command::<()>(&["RENAME", "away", "user:profile:s-a"]).await;
+    };
+    let (found, ()) = tokio::join!(small.compare(&SystemClock), back);
+    assert_eq!(found, (vec![], 0));
 }

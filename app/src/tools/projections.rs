@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand, ValueEnum};
 use event_store::reader::{Failure, Reader};
-use event_store::{Clock, EventStore, Position, SystemClock};
-use projections::profile_cache::{Maintenance, ProfileCache};
+use event_store::{EventStore, Position, SystemClock};
+use projections::profile_cache::{Comparison, Maintenance, ProfileCache};
 use projections::{Census, Difference, users};
 use serde_json::{Value, json};
 
@@ -91,20 +91,25 @@ async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
     let failed = |e: Failure| Fatal::new(format!("can't verify {}", name.as_str()), e);
     let (mut census, progress) = begin(tools).await?;
     let seen = |position: Position| progress.at(position.get());
-    let differences = match name {
-        Name::Users => users::verify(&mut census, &tools.pool, &seen).await,
-        Name::ProfileCache => {
-            cache(tools, &census).await?.verify(&mut census, SystemClock.now(), &seen).await
+    let Comparison { differences, evicted } = match name {
+        Name::Users => {
+            let compared = users::verify(&mut census, &tools.pool, &seen).await;
+            compared.map(|differences| Comparison { differences, evicted: 0 })
         }
+        Name::ProfileCache => cache(tools, &census).await?.verify(&mut census, &SystemClock, &seen).await,
     }
     .map_err(failed)?;
     progress.finish();
     let position = census.checkpoint().position;
     if as_json {
-        let answer = json!({ "name": name.as_str(), "position": position.get(), "differences": differences });
+        let mut answer =
+            json!({ "name": name.as_str(), "position": position.get(), "differences": differences });
+        if let Name::ProfileCache = name {
+            answer["evicted"] = evicted.into();
+        }
         write(&format!("{answer:#}\n"))?;
     } else {
-        write(&told(name, position, &differences))?;
+        write(&told(name, position, &differences, evicted))?;
     }
     match differences.len() {
         0 => Ok(()),
@@ -115,7 +120,7 @@ async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
     }
 }
 
-fn told(name: Name, position: Position, differences: &[Difference]) -> String {
+fn told(name: Name, position: Position, differences: &[Difference], evicted: usize) -> String {
     use std::fmt::Write;
 
     let mut text = String::new();
@@ -126,6 +131,9 @@ fn told(name: Name, position: Position, differences: &[Difference]) -> String {
     if differences.is_empty() {
         let _ = writeln!(text, "{} is what the log says at position {position}", name.as_str());
     }
+    if evicted > 0 {
+        let _ = writeln!(text, "{evicted} hashes are absent, as Redis's maxmemory-policy permits");
+    }
     text
 }
 
@@ -135,9 +143,7 @@ async fn rebuild(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> 
     let (seen, begun) = (|position: Position| progress.at(position.get()), Instant::now());
     let count = match name {
         Name::Users => users::rebuild(&mut census, &tools.pool, &seen).await,
-        Name::ProfileCache => {
-            cache(tools, &census).await?.rebuild(&mut census, SystemClock.now(), &seen).await
-        }
+        Name::ProfileCache => cache(tools, &census).await?.rebuild(&mut census, &SystemClock, &seen).await,
     }
     .map_err(failed)?;
     progress.finish();

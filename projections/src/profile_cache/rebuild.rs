@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_store::reader::Failure;
-use event_store::{LogId, Position};
-use redis::RedisError;
+use event_store::{Clock, LogId, Position};
 use redis::aio::ConnectionManager;
+use redis::{InfoDict, RedisError};
 use serde_json::{Value, json};
 
 use super::entries::{Entry, guard, key};
@@ -21,12 +21,23 @@ const CHUNK: usize = 500;
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// How often at most it is looked again at what differs: someone may have changed it in between.
 const LOOKS: u32 = 3;
+/// Between two looks: whoever writes has written by then.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A cache in Redis, to be checked and made again.
 #[derive(Clone)]
 pub struct Maintenance {
     redis: ConnectionManager,
     writer: Writer,
+}
+
+/// What a comparison with the log has found.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// What is otherwise than the log says.
+    pub differences: Vec<Difference>,
+    /// How many hashes are absent that Redis may have evicted when its memory was full.
+    pub evicted: usize,
 }
 
 /// What a name should stand for.
@@ -43,14 +54,16 @@ impl Maintenance {
     }
 
     /// Compares every hash with the log's head. One that is missing counts only if it can't have
-    /// expired at `now`. Commands go on meanwhile.
+    /// expired, and as evicted where Redis evicts. Commands go on meanwhile.
     pub async fn verify(
         &self,
         census: &mut Census,
-        now: DateTime<Utc>,
+        clock: &dyn Clock,
         seen: &(dyn Fn(Position) + Sync),
-    ) -> Result<Vec<Difference>, Failure> {
+    ) -> Result<Comparison, Failure> {
         State::of(&mut self.redis.clone(), census.store()).await?;
+        let evicts = self.evicts().await?;
+        let mut evicted = 0;
         let progress = ProfileCache::progress(self.redis.clone(), census.store().log());
         let mut names: Option<BTreeSet<String>> = None;
         let mut look = 1;
@@ -66,22 +79,28 @@ impl Maintenance {
                 Some(names) => names,
                 None => self.present().await?.into_iter().chain(expected.keys().cloned()).collect(),
             };
-            let differences = self.compare(&expected, &names_now, head, now).await?;
+            let mut differences = self.compare(&expected, &names_now, head, clock).await?;
+            if evicts {
+                let before = differences.len();
+                differences.retain(|_, difference| difference.found.is_some());
+                evicted += before - differences.len();
+            }
             if differences.is_empty() || look == LOOKS {
-                return Ok(differences.into_values().collect());
+                return Ok(Comparison { differences: differences.into_values().collect(), evicted });
             }
             names = Some(differences.into_keys().collect());
             look += 1;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Writes every hash again that has not expired at `now`, removes those of nobody, and answers how
+    /// Writes every hash again that has not expired, removes those of nobody, and answers how
     /// many it wrote. What is of a later event stays. Does all of it a second time ten seconds later:
     /// what another service read before may have come back in between.
     pub async fn rebuild(
         &self,
         census: &mut Census,
-        now: DateTime<Utc>,
+        clock: &dyn Clock,
         seen: &(dyn Fn(Position) + Sync),
     ) -> Result<usize, Failure> {
         State::of(&mut self.redis.clone(), census.store()).await?;
@@ -90,9 +109,10 @@ impl Maintenance {
         let position = census.checkpoint().position;
         let nobody = present.iter().filter(|name| !expected.contains_key(*name));
         let gone: Vec<Entry> = nobody.map(|name| Entry::gone(name, position)).collect();
+        let oldest = self.oldest(clock.now());
         let entries: Vec<Entry> = expected
             .into_iter()
-            .filter(|(name, it)| present.contains(name) || it.changed_at > self.oldest(now))
+            .filter(|(name, it)| present.contains(name) || it.changed_at > oldest)
             .map(|(_, it)| it.entry)
             .collect();
         self.write(&gone, &entries).await?;
@@ -112,6 +132,14 @@ impl Maintenance {
     fn oldest(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let ttl = TimeDelta::from_std(self.writer.ttl).unwrap_or(TimeDelta::MAX);
         now.checked_sub_signed(ttl).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
+
+    /// Whether Redis throws hashes away when its memory is full: they have a time to live, so any policy
+    /// but one may.
+    async fn evicts(&self) -> Result<bool, RedisError> {
+        let memory: InfoDict = redis::cmd("INFO").arg("memory").query_async(&mut self.redis.clone()).await?;
+        let limited = memory.get::<u64>("maxmemory").is_some_and(|limit| limit > 0);
+        Ok(limited && memory.get::<String>("maxmemory_policy").is_some_and(|policy| policy != "noeviction"))
     }
 
     /// The names of all hashes there are.
@@ -137,7 +165,7 @@ impl Maintenance {
         expected: &BTreeMap<String, Expected>,
         names: &BTreeSet<String>,
         head: Position,
-        now: DateTime<Utc>,
+        clock: &dyn Clock,
     ) -> Result<BTreeMap<String, Difference>, RedisError> {
         let (names, mut differences) = (names.iter().collect::<Vec<_>>(), BTreeMap::new());
         for chunk in names.chunks(CHUNK) {
@@ -146,12 +174,14 @@ impl Maintenance {
                 pipe.hgetall(key(name)).get(guard(name)).ttl(key(name));
             }
             let found = triples(pipe.query_async(&mut self.redis.clone()).await?)?;
+            // Later than the answer: what is not in it may have expired until then, not after.
+            let oldest = self.oldest(clock.now());
             for (name, (fields, position, ttl)) in chunk.iter().zip(found) {
                 if self.position(position.as_deref()).is_some_and(|position| position > head) {
                     continue;
                 }
                 let log = expected.get(*name);
-                if fields.is_empty() && log.is_none_or(|it| it.changed_at <= self.oldest(now)) {
+                if fields.is_empty() && log.is_none_or(|it| it.changed_at <= oldest) {
                     continue;
                 }
                 let found = (!fields.is_empty()).then(|| with_ttl(json!(fields), ttl >= 0));
