@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::{ApiError, Detail};
 
 /// The fields that a change may name.
-const CHANGEABLE: [&str; 13] = [
+pub(super) const CHANGEABLE: [&str; 13] = [
     "matricule",
     "nom",
     "prenom",
@@ -32,7 +32,20 @@ pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUse
     let customer_id = set(fields.optional("customerId", CustomerId::parse));
     let matricule = fields.required("matricule", Matricule::parse);
     let nom = fields.required("nom", Text::parse);
-    let rest = fields.changes();
+    let Changes {
+        matricule: _,
+        nom: _,
+        prenom,
+        ministere,
+        avatar,
+        sexe,
+        email,
+        username,
+        telephone,
+        preferences,
+        user_type,
+        is_company_owner,
+    } = fields.changes();
     let (Some(matricule), Some(nom), []) = (matricule, nom, &*fields.wrong) else {
         return Err(ApiError::Invalid(fields.wrong));
     };
@@ -48,17 +61,17 @@ pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUse
         id,
         matricule: Some(matricule),
         nom,
-        prenom: set(rest.prenom),
-        ministere: set(rest.ministere),
-        avatar: set(rest.avatar),
-        sexe: set(rest.sexe),
-        email: set(rest.email),
-        username: set(rest.username),
-        telephone: set(rest.telephone),
-        preferences: set(rest.preferences),
+        prenom: set(prenom),
+        ministere: set(ministere),
+        avatar: set(avatar),
+        sexe: set(sexe),
+        email: set(email),
+        username: set(username),
+        telephone: set(telephone),
+        preferences: set(preferences),
         customer_id,
-        user_type: set(rest.user_type),
-        is_company_owner: rest.is_company_owner.unwrap_or_default(),
+        user_type: set(user_type),
+        is_company_owner: is_company_owner.unwrap_or_default(),
     })
 }
 

@@ -171,6 +171,31 @@ fn a_change_without_a_field_it_knows_is_wrong() {
     assert_eq!(wrong(changed(&json!({ "password": null }))), ["body"]);
 }
 
+/// A new field has to be named here, or this does not compile.
+#[test]
+fn each_field_of_a_change_may_be_the_only_one() {
+    let all = Changes {
+        matricule: Some(Matricule::parse("M1").unwrap()),
+        nom: Some(Text::parse("N").unwrap()),
+        prenom: Patch::Set(Text::parse("P").unwrap()),
+        ministere: Patch::Set(Text::parse("M").unwrap()),
+        avatar: Patch::Set(AvatarUrl::parse("http://a.b/a").unwrap()),
+        sexe: Patch::Set(Sexe::parse("F").unwrap()),
+        email: Patch::Set(Email::parse("a@example.com").unwrap()),
+        username: Patch::Set(Username::parse("u").unwrap()),
+        telephone: Patch::Set(Text::parse("1").unwrap()),
+        preferences: Patch::Set(Preferences::parse(json!({ "a": 1 })).unwrap()),
+        user_type: Patch::Set(UserType::parse("SME").unwrap()),
+        is_company_owner: Some(true),
+    };
+    let Value::Object(fields) = serde_json::to_value(&all).unwrap() else { panic!("no object") };
+    assert_eq!(changes(fields.clone()).unwrap(), all);
+    for (name, value) in fields {
+        let alone = json!({ name: value });
+        assert_eq!(serde_json::to_value(changed(&alone).unwrap()).unwrap(), alone);
+    }
+}
+
 #[test]
 fn every_changeable_field_is_one_that_a_change_reads() {
     for field in CHANGEABLE {

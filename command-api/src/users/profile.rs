@@ -83,32 +83,56 @@ pub(super) struct ProfileBody<'a> {
 
 impl<'a> From<&'a UserRow> for ProfileBody<'a> {
     fn from(row: &'a UserRow) -> Self {
-        let prenom = row.prenom.as_deref();
-        Self {
-            mongo_id: &row.id,
-            id: &row.id,
-            matricule: row.matricule.as_deref(),
-            nom: &row.nom,
+        // Whole, so that no field is forgotten.
+        let UserRow {
+            id,
+            matricule,
+            nom,
             prenom,
-            full_name: full_name(prenom, &row.nom),
-            profile_pic: row.avatar.as_deref(),
-            avatar: row.avatar.as_deref(),
-            email: row.email.as_deref(),
-            username: row.username.as_deref(),
-            telephone: row.telephone.as_deref(),
-            ministere: row.ministere.as_deref(),
-            sexe: row.sexe.as_deref(),
-            preferences: row.preferences.as_ref().unwrap_or(&NO_PREFERENCES),
-            status: &row.status,
-            roles: &row.roles,
-            email_verified: row.email_verified,
-            mfa_enabled: row.mfa_enabled,
-            user_type: row.user_type.as_deref(),
-            customer_id: row.customer_id.as_deref(),
-            is_company_owner: row.is_company_owner,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            version: row.version,
+            ministere,
+            avatar,
+            sexe,
+            email,
+            username,
+            telephone,
+            preferences,
+            status,
+            roles,
+            email_verified,
+            mfa_enabled,
+            user_type,
+            customer_id,
+            is_company_owner,
+            created_at,
+            updated_at,
+            version,
+        } = row;
+        let prenom = prenom.as_deref();
+        Self {
+            mongo_id: id,
+            id,
+            matricule: matricule.as_deref(),
+            nom,
+            prenom,
+            full_name: full_name(prenom, nom),
+            profile_pic: avatar.as_deref(),
+            avatar: avatar.as_deref(),
+            email: email.as_deref(),
+            username: username.as_deref(),
+            telephone: telephone.as_deref(),
+            ministere: ministere.as_deref(),
+            sexe: sexe.as_deref(),
+            preferences: preferences.as_ref().unwrap_or(&NO_PREFERENCES),
+            status,
+            roles,
+            email_verified: *email_verified,
+            mfa_enabled: *mfa_enabled,
+            user_type: user_type.as_deref(),
+            customer_id: customer_id.as_deref(),
+            is_company_owner: *is_company_owner,
+            created_at: *created_at,
+            updated_at: *updated_at,
+            version: *version,
         }
     }
 }
@@ -119,6 +143,7 @@ fn in_milliseconds<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::CHANGEABLE;
     use super::*;
 
     fn row() -> UserRow {
@@ -161,6 +186,14 @@ mod tests {
                 r#""updatedAt":"2026-01-02T03:04:05.000Z","version":1}"#
             )
         );
+    }
+
+    #[test]
+    fn each_field_that_can_be_changed_is_shown() {
+        let body = serde_json::to_value(ProfileBody::from(&row())).unwrap();
+        for field in CHANGEABLE {
+            assert!(body.get(field).is_some(), "{field}");
+        }
     }
 
     #[test]

@@ -168,3 +168,33 @@ pub(super) struct ListParameters {
     #[param(inline, value_type = Status, required = false)]
     status: Status,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+    use utoipa::PartialSchema;
+
+    use super::super::fields::CHANGEABLE;
+    use super::*;
+
+    /// The names of properties, wherever they stand.
+    fn properties(schema: &Value, names: &mut BTreeSet<String>) {
+        if let Some(Value::Object(properties)) = schema.get("properties") {
+            names.extend(properties.keys().cloned());
+        }
+        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+            properties(part, names);
+        }
+    }
+
+    #[test]
+    fn a_change_is_described_with_each_field_it_may_have() {
+        let mut names = BTreeSet::new();
+        for schema in [ChangesBody::schema(), OptionalFields::schema()] {
+            properties(&serde_json::to_value(schema).unwrap(), &mut names);
+        }
+        assert_eq!(names, CHANGEABLE.map(str::to_owned).into());
+    }
+}
