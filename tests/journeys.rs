@@ -17,6 +17,8 @@ mod faults_redis;
 mod kafka;
 #[path = "journeys/kill.rs"]
 mod kill;
+#[path = "journeys/kill_points.rs"]
+mod kill_points;
 #[path = "journeys/load.rs"]
 mod load;
 #[path = "journeys/log.rs"]
