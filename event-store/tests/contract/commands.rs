@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use event_store::{
-    Appender, ClaimValue, Commands, ExecuteError, Executed, IdempotencyKey, IfMatch, MIGRATOR, Metadata,
-    Request, StreamId, SystemClock, UuidV7, Version,
+    Appender, ClaimValue, Commands, EventStore, ExecuteError, Executed, IdempotencyKey, IfMatch, MIGRATOR,
+    Metadata, Request, StreamId, SystemClock, UuidV7, Version,
 };
 use futures::future::join_all;
 use sqlx::PgPool;
@@ -15,11 +15,15 @@ type Answer = Result<Executed<Counter>, ExecuteError<Rejection>>;
 
 /// What a process has: a store, an appender and states of its own.
 async fn process(pool: &PgPool) -> Commands<Counter> {
-    let store = crate::store(pool).await;
+    process_on(crate::store(pool).await)
+}
+
+/// The same on a store that is at hand.
+pub(crate) fn process_on(store: Arc<dyn EventStore>) -> Commands<Counter> {
     Commands::new(store.clone(), Appender::start(store, SystemClock, UuidV7))
 }
 
-fn request(id: &str, command: Command) -> Request<Command> {
+pub(crate) fn request(id: &str, command: Command) -> Request<Command> {
     Request {
         stream: StreamId::new("counter", id),
         command,
@@ -41,7 +45,7 @@ fn value(answer: &Answer) -> (i64, Version) {
 }
 
 /// Positions are 1…n, and the versions of each stream are 1…n.
-async fn assert_no_holes(pool: &PgPool) -> i64 {
+pub(crate) async fn assert_no_holes(pool: &PgPool) -> i64 {
     let (events, head, bad_streams): (i64, i64, i64) = sqlx::query_as(
         "SELECT count(*), coalesce(max(position), 0), (SELECT count(*) FROM (
              SELECT 1 FROM events GROUP BY stream HAVING count(*) <> max(version)) bad) FROM events",

@@ -5,6 +5,7 @@
 mod cases;
 mod commands;
 mod counter;
+mod following;
 mod leaders;
 mod model;
 mod plans;
