@@ -59,7 +59,7 @@ sqlx-fresh: install ## fail if .sqlx/ is not what `make sqlx` would write
 	.ci/queries compare
 
 campaign: install-tests services ## run a long randomised test: NAME=kill N=50
-	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored campaign_$(NAME)
+	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored --exact $(NAME)::campaign_$(NAME)
 campaign: NAME ?= kill
 campaign: N ?= 50
 
