@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/disk_full.rs"]
+mod disk_full;
 #[path = "journeys/doctor.rs"]
 mod doctor;
 #[path = "journeys/faults_kafka.rs"]
@@ -49,6 +51,8 @@ mod sinks_kill;
 mod sinks_outage;
 #[path = "journeys/sinks_two.rs"]
 mod sinks_two;
+#[path = "journeys/slow_postgres.rs"]
+mod slow_postgres;
 #[path = "journeys/tools.rs"]
 mod tools;
 #[path = "journeys/traces.rs"]

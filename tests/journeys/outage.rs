@@ -14,13 +14,15 @@ use tokio::net::TcpStream;
 use crate::server::{Server, annuaire, assert_read_model_follows, eventually, header};
 
 /// What a client saw of one request.
-struct Seen {
-    name: String,
-    sent: Instant,
-    status: u16,
+pub(crate) struct Seen {
+    pub(crate) name: String,
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+    pub(crate) status: u16,
 }
 
-async fn client(server: Arc<Server>, name: String, stop: Arc<AtomicBool>) -> Vec<Seen> {
+/// Creates users until it is told to stop; each time the answer is 201, or 503 with `Retry-After`.
+pub(crate) async fn client(server: Arc<Server>, name: String, stop: Arc<AtomicBool>) -> Vec<Seen> {
     let mut seen = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -29,20 +31,20 @@ async fn client(server: Arc<Server>, name: String, stop: Arc<AtomicBool>) -> Vec
         let name = format!("{name}.{number}");
         let sent = Instant::now();
         let response = server.post("/", &json!({ "matricule": name, "nom": name })).send().await.unwrap();
-        let status = response.status().as_u16();
+        let (status, answered) = (response.status().as_u16(), Instant::now());
         assert!(status == 201 || status == 503, "{status}: {}", response.text().await.unwrap());
         if status == 503 {
             assert_eq!(header(&response, "retry-after"), "1");
             // As a client that honours it would, only sooner.
             let _ = tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await;
         }
-        seen.push(Seen { name, sent, status });
+        seen.push(Seen { name, sent, answered, status });
     }
     seen
 }
 
 /// Creates a user of its own; returns the status.
-async fn create(server: &Server) -> u16 {
+pub(crate) async fn create(server: &Server) -> u16 {
     let name = format!("own{}", fastrand::u64(..));
     server.post("/", &json!({ "matricule": name, "nom": name })).send().await.unwrap().status().as_u16()
 }
