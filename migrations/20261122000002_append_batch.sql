@@ -54,7 +54,8 @@ BEGIN
     failed := ARRAY(
         SELECT c.ord
         FROM generate_series(1, cardinality(c_stream)) AS c (ord)
-        WHERE c_base[c.ord] <> coalesce((SELECT e.version FROM events e WHERE e.stream = c_stream[c.ord]
+        WHERE c_base[c.ord] <> coalesce((SELECT e.version FROM events e
+                                         WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
                                          ORDER BY e.version DESC LIMIT 1), 0));
     IF cardinality(t_command) > 0 THEN
         failed := failed || ARRAY(
@@ -117,15 +118,18 @@ BEGIN
         ORDER BY c.ord;
     END IF;
 
-    INSERT INTO events
-    SELECT head + e.place, at, e_id[e.ord], e_version[e.ord], e_schema_version[e.ord], e_enc[e.ord],
-           c_stream[e_command[e.ord]], e_type[e.ord], e_subject[e.ord], e_data[e.ord], e_meta[e.ord]
-    FROM (
-        SELECT n AS ord, n::bigint AS place FROM generate_series(1, cardinality(e_id)) n WHERE won IS NULL
-        UNION ALL
-        SELECT n, row_number() OVER (ORDER BY n) FROM generate_series(1, cardinality(e_id)) n
-        WHERE won[e_command[n]]
-    ) e;
+    IF won IS NULL THEN
+        INSERT INTO events
+        SELECT head + n, at, e_id[n], e_version[n], e_schema_version[n], e_enc[n],
+               c_stream[e_command[n]], e_type[n], e_subject[n], e_data[n], e_meta[n]
+        FROM generate_series(1, cardinality(e_id)) n;
+    ELSE
+        INSERT INTO events
+        SELECT head + row_number() OVER (ORDER BY n), at, e_id[n], e_version[n], e_schema_version[n], e_enc[n],
+               c_stream[e_command[n]], e_type[n], e_subject[n], e_data[n], e_meta[n]
+        FROM generate_series(1, cardinality(e_id)) n
+        WHERE won[e_command[n]];
+    END IF;
 
     IF cardinality(r_claim) > 0 THEN
         DELETE FROM claims k USING unnest(r_claim, r_command) AS r (claim, command)
