@@ -118,6 +118,28 @@ pub struct StoredEvent {
     pub meta: Vec<u8>,
 }
 
+/// Which events a reader wants; by default all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of streams of these categories; none means of all.
+    pub categories: Vec<String>,
+    /// Of these types; none means of all.
+    pub types: Vec<String>,
+}
+
+impl Filter {
+    /// Whether an event is wanted.
+    #[must_use]
+    pub fn lets_through(&self, event: &StoredEvent) -> bool {
+        let named = |names: &[String], name| names.is_empty() || names.iter().any(|one| one == name);
+        named(&self.categories, event.stream.category()) && named(&self.types, &event.type_name)
+    }
+
+    pub(crate) fn lets_all_through(&self) -> bool {
+        self.categories.is_empty() && self.types.is_empty()
+    }
+}
+
 /// A decoded event with where and when it was recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded<E> {

@@ -25,10 +25,12 @@ mod subscribe;
 pub use appender::Appender;
 pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
 pub use codec::{CodecError, decode, encode};
-pub use event::{Metadata, Position, Recorded, StoredEvent, StreamId, Version};
+pub use event::{Filter, Metadata, Position, Recorded, StoredEvent, StreamId, Version};
 pub use execute::{Commands, ExecuteError, Executed, IfMatch, Request};
 pub use fold::{Fold, Loaded, Step};
 pub use postgres::MIGRATOR;
 pub use search::position_before;
-pub use store::{ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, StoreError, Verdict};
+pub use store::{
+    ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, Replay, StoreError, Verdict,
+};
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};

@@ -2,12 +2,16 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::event::{Position, StoredEvent, StreamId, Version};
+use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
 use crate::subscribe::Checkpoint;
+
+/// Events in pages, none of them empty. An error ends it.
+pub type Replay = BoxStream<'static, Result<Vec<StoredEvent>, StoreError>>;
 
 /// A log of events. Positions are given in the order in which appends become
 /// visible; what an append acknowledged stays.
@@ -30,8 +34,29 @@ pub trait EventStore: Send + Sync + 'static {
         up_to: Version,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// At most `limit` events of a stream, the newest first, versions below `before`.
+    async fn read_stream_back(
+        &self,
+        stream: &StreamId,
+        before: Version,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
     /// At most `limit` events of all streams, the first behind `after`.
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Of the `limit` events behind `after` the first, the last, and those that `filter` lets through:
+    /// so a reader knows from where to where it has looked.
+    async fn read_some(
+        &self,
+        after: Position,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Every event behind `after` up to `to`, in order and in bulk: for who reads much of the log. It
+    /// ends before `to` where the log does.
+    fn replay(&self, after: Position, to: Position) -> Replay;
 
     /// The event at a position; [`None`] before the first and behind the last.
     async fn event_at(&self, position: Position) -> Result<Option<StoredEvent>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::event::{Position, StoredEvent};
+use crate::event::{Filter, Position, StoredEvent};
 use crate::store::{EventStore, LogId, StoreError};
 
 /// How far a reader of the log has come. It lives in the thing the reader writes to.
@@ -54,14 +54,21 @@ pub struct Subscription {
     store: Arc<dyn EventStore>,
     head: watch::Receiver<Position>,
     checkpoint: Checkpoint,
+    filter: Filter,
 }
 
 impl Subscription {
     /// A reader that has come as far as `checkpoint`.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, checkpoint: Checkpoint) -> Self {
+        Self::filtered(store, checkpoint, Filter::default())
+    }
+
+    /// A reader that wants only some of the events.
+    #[must_use]
+    pub fn filtered(store: Arc<dyn EventStore>, checkpoint: Checkpoint, filter: Filter) -> Self {
         let head = store.watch_head();
-        Self { store, head, checkpoint }
+        Self { store, head, checkpoint, filter }
     }
 
     /// How far it has come.
@@ -75,7 +82,8 @@ impl Subscription {
         self.read(0).await.map(drop)
     }
 
-    /// The next events, at least one and at most `limit`; waits for them.
+    /// The next events, at least one and at most `limit`; waits for them. With a filter those of them
+    /// that it lets through, which may be none: the checkpoint is behind what was looked at.
     ///
     /// Each read begins with the event at the checkpoint: so a log that is
     /// another one, or was restored, is noticed before anything of it is taken.
@@ -84,9 +92,10 @@ impl Subscription {
     pub async fn next(&mut self, limit: usize) -> Result<Vec<StoredEvent>, SubscribeError> {
         loop {
             self.head.mark_unchanged();
-            let events = self.read(limit).await?;
+            let mut events = self.read(limit).await?;
             if let Some(last) = events.last() {
                 self.checkpoint = self.checkpoint.behind(last);
+                events.retain(|event| self.filter.lets_through(event));
                 return Ok(events);
             }
             match tokio::time::timeout(ASK_EVERY, self.head.changed()).await {
@@ -105,8 +114,11 @@ impl Subscription {
                 log.id, log.generation, ours.id, ours.generation
             )));
         }
-        let Some(event_id) = event_id else { return Ok(self.store.read_all(position, limit).await?) };
-        let mut events = self.store.read_all(Position::new(position.get() - 1), limit + 1).await?;
+        let Some(event_id) = event_id else {
+            return Ok(self.store.read_some(position, limit, &self.filter).await?);
+        };
+        let before = Position::new(position.get() - 1);
+        let mut events = self.store.read_some(before, limit + 1, &self.filter).await?;
         match events.first() {
             Some(last_read) if last_read.event_id == event_id => {
                 events.remove(0);

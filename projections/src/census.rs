@@ -8,12 +8,10 @@ use domain::Aggregate;
 use domain::user::{Event, User};
 use event_store::reader::Failure;
 use event_store::{Checkpoint, EventStore, Position, Recorded};
+use futures::TryStreamExt;
 
 use crate::table::ApplyError;
 use crate::users::UserRow;
-
-/// How many events are read at once.
-const PAGE: usize = 5_000;
 
 /// Every living user at a position, in memory: some kilobyte a user. It takes nothing from a read
 /// model, only what the rules make of the events.
@@ -52,11 +50,9 @@ impl Census {
     /// Reads on up to a position, or to the head if the log ends before it. `seen` is told how far
     /// it has come.
     pub async fn read_to(&mut self, to: Position, seen: &(dyn Fn(Position) + Sync)) -> Result<(), Failure> {
-        while self.at.position < to {
-            let left = usize::try_from(to.get() - self.at.position.get()).unwrap_or(PAGE);
-            let events = self.store.read_all(self.at.position, left.min(PAGE)).await?;
-            let Some(last) = events.last() else { return Ok(()) };
-            let at = self.at.behind(last);
+        let mut pages = self.store.replay(self.at.position, to);
+        while let Some(events) = pages.try_next().await? {
+            let at = events.last().map_or(self.at, |last| self.at.behind(last));
             for event in events.iter().filter(|event| event.stream.category() == User::CATEGORY) {
                 let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
                 self.take_in(&event.decode().map_err(undecodable)?);

@@ -5,6 +5,7 @@
 //! the order of commits, without a hole. Reads go through a pool.
 
 mod append;
+mod copy;
 mod head;
 mod read;
 
@@ -19,8 +20,8 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use crate::event::{Position, StoredEvent, StreamId, Version};
-use crate::store::{ClaimValue, EventStore, LogId, Proposal, StoreError, Verdict, leading_128_bits};
+use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
+use crate::store::{ClaimValue, EventStore, LogId, Proposal, Replay, StoreError, Verdict, leading_128_bits};
 
 /// The migrations of the log and of the read models beside it.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -121,8 +122,33 @@ impl EventStore for PostgresStore {
         read::stream(&self.pool, stream, after, up_to).await
     }
 
+    async fn read_stream_back(
+        &self,
+        stream: &StreamId,
+        before: Version,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        read::stream_back(&self.pool, stream, before, limit).await
+    }
+
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         read::all(&self.pool, after, limit).await
+    }
+
+    async fn read_some(
+        &self,
+        after: Position,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        if filter.lets_all_through() {
+            return self.read_all(after, limit).await;
+        }
+        read::some(&self.pool, after, limit, filter).await
+    }
+
+    fn replay(&self, after: Position, to: Position) -> Replay {
+        copy::replay(self.pool.clone(), after, to)
     }
 
     async fn holder(&self, claim: &ClaimValue) -> Result<Option<StreamId>, StoreError> {

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, PgPool};
 
 use super::unavailable;
-use crate::event::{Position, StoredEvent, StreamId, Version};
+use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
 use crate::store::StoreError;
 
 /// Reads the columns of [`StoredEvent`] `WHERE` and so on, as checked at build time.
@@ -16,11 +16,8 @@ macro_rules! stored_events {
             .await
             .map_err(unavailable)?
             .into_iter()
-            .map(|row| {
-                if row.enc != 0 {
-                    return Err(StoreError::Corrupt(format!(
-                        "position {} is stored in form {}, which this build cannot read", row.position, row.enc)));
-                }
+            .map(|row| -> Result<StoredEvent, StoreError> {
+                in_the_clear(row.position, row.enc)?;
                 Ok(StoredEvent {
                     position: Position::new(row.position),
                     recorded_at: row.recorded_at,
@@ -35,6 +32,16 @@ macro_rules! stored_events {
             })
             .collect::<Result<Vec<_>, _>>()
     };
+}
+
+/// Whether the payload is stored in a form that this build reads.
+pub(super) fn in_the_clear(position: i64, enc: i16) -> Result<(), StoreError> {
+    if enc == 0 {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!(
+        "position {position} is stored in form {enc}, which this build cannot read"
+    )))
 }
 
 /// A stream's events in order, the versions `after + 1 ..= up_to`.
@@ -53,6 +60,22 @@ pub(super) async fn stream(
     )
 }
 
+/// A stream's events from the newest below `before` on.
+pub(super) async fn stream_back(
+    pool: &PgPool,
+    stream: &StreamId,
+    before: Version,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    stored_events!(
+        pool,
+        "WHERE stream = $1 AND version < $2 ORDER BY version DESC LIMIT $3",
+        stream.as_str(),
+        before,
+        whole(limit)
+    )
+}
+
 /// The log's events in order. Positions have no hole, so one that is missing
 /// is never waited for: it is proof of a defect.
 pub(super) async fn all(
@@ -60,18 +83,47 @@ pub(super) async fn all(
     after: Position,
     limit: usize,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let events: Vec<StoredEvent> =
-        stored_events!(pool, "WHERE position > $1 ORDER BY position LIMIT $2", after.get(), limit)?;
-    for (expected, event) in (after.get() + 1..).zip(&events) {
-        if event.position.get() != expected {
-            return Err(StoreError::Corrupt(format!(
-                "position {expected} is missing, behind it comes {}",
-                event.position
-            )));
-        }
-    }
+        stored_events!(pool, "WHERE position > $1 ORDER BY position LIMIT $2", after.get(), whole(limit))?;
+    without_a_hole(after, &events)?;
     Ok(events)
+}
+
+/// The first and the last of the events behind `after`, and between them those that are wanted.
+pub(super) async fn some(
+    pool: &PgPool,
+    after: Position,
+    limit: usize,
+    filter: &Filter,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    stored_events!(
+        pool,
+        "WHERE position > $1 AND position <= $2
+         AND (position = $1 + 1
+              OR position = (SELECT max(position) FROM events WHERE position <= $2)
+              OR (cardinality($3::text[]) = 0 OR split_part(stream, '-', 1) = ANY ($3))
+             AND (cardinality($4::text[]) = 0 OR type = ANY ($4)))
+         ORDER BY position",
+        after.get(),
+        after.get().saturating_add(whole(limit)),
+        &filter.categories,
+        &filter.types
+    )
+}
+
+/// Proves that events are all there are behind `after`.
+pub(super) fn without_a_hole(after: Position, events: &[StoredEvent]) -> Result<(), StoreError> {
+    match (after.get() + 1..).zip(events).find(|(expected, event)| event.position.get() != *expected) {
+        Some((expected, event)) => Err(StoreError::Corrupt(format!(
+            "position {expected} is missing, behind it comes {}",
+            event.position
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn whole(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The last position.

@@ -10,6 +10,7 @@ mod leaders;
 mod model;
 mod plans;
 mod readers;
+mod reads;
 
 use std::sync::Arc;
 
@@ -24,32 +25,36 @@ async fn store(pool: &PgPool) -> Arc<PostgresStore> {
 
 /// Runs a case of the list against each backend there is.
 macro_rules! contract {
-    ($($case:ident)*) => {
+    ($($list:ident::$case:ident)*) => {
         mod postgres {
             use super::*;
             $(#[sqlx::test(migrator = "MIGRATOR")]
             async fn $case(pool: PgPool) {
                 let store: Arc<dyn EventStore> = store(&pool).await;
-                cases::$case(store).await;
+                $list::$case(store).await;
             })*
         }
     };
 }
 
 contract! {
-    positions_follow_each_other_without_a_hole
-    a_stale_command_is_refused_and_the_others_are_stored
-    a_lane_is_stored_in_one_batch
-    who_was_decided_after_a_loser_of_its_lane_is_stale
-    a_claim_is_held_by_one_stream_until_it_is_released
-    a_taken_claim_is_no_answer_to_a_stale_command
-    a_key_counts_once_and_only_for_the_same_request
-    the_key_of_a_refusal_is_not_kept
-    a_batch_sent_again_is_stored_once
-    a_command_without_events_holds_at_its_version_only
-    time_never_goes_back_along_positions
-    a_stream_is_read_in_part
-    the_log_is_read_in_order_from_a_position
-    news_of_the_head_wakes_a_reader
-    a_reader_refuses_a_log_that_is_not_its_own
+    cases::positions_follow_each_other_without_a_hole
+    cases::a_stale_command_is_refused_and_the_others_are_stored
+    cases::a_lane_is_stored_in_one_batch
+    cases::who_was_decided_after_a_loser_of_its_lane_is_stale
+    cases::a_claim_is_held_by_one_stream_until_it_is_released
+    cases::a_taken_claim_is_no_answer_to_a_stale_command
+    cases::a_key_counts_once_and_only_for_the_same_request
+    cases::the_key_of_a_refusal_is_not_kept
+    cases::a_batch_sent_again_is_stored_once
+    cases::a_command_without_events_holds_at_its_version_only
+    cases::time_never_goes_back_along_positions
+    cases::a_stream_is_read_in_part
+    cases::the_log_is_read_in_order_from_a_position
+    cases::news_of_the_head_wakes_a_reader
+    cases::a_reader_refuses_a_log_that_is_not_its_own
+    reads::a_stream_is_read_backwards
+    reads::the_log_is_replayed_as_it_is_read
+    reads::a_replay_that_nobody_reads_to_its_end_costs_no_connection
+    reads::a_reader_gets_what_it_wants_and_knows_how_far_it_has_looked
 }
