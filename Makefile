@@ -76,10 +76,16 @@ $(SCHEMATHESIS)/bin/schemathesis:
 # generation: left to grow by itself it stays at 50 MB, and each 2 s the broker stands still for 20 ms.
 bench: export KAFKA_HEAP_OPTS := -Xms1G -Xmx1G -Xmn600m -XX:+AlwaysPreTouch
 bench: export KAFKA_JVM_PERFORMANCE_OPTS := -server -XX:+UseG1GC
-bench: install services ## measure: NAME=append, or NAME=outbox (needs Java)
-	$(if $(filter outbox,$(NAME)),.ci/install tests)
-	$(SERVICES) --only postgres$(if $(filter outbox,$(NAME)),$(COMMA)redis$(COMMA)kafka) cargo run --release -p bench --bin $(NAME) -- $(ARGS)
-bench: NAME ?= append
+bench: install ## measure: NAME=append, read, http, or outbox (needs Java); ARGS=--help
+ifeq ($(NAME),outbox)
+	.ci/install tests
+	$(MAKE) services
+	$(SERVICES) --only postgres,redis,kafka $(BENCH)
+else
+	cargo build --release -p annuaire
+	$(BENCH)
+endif
+BENCH = cargo run --release -p bench --bin $(or $(NAME),append) -- $(ARGS)
 
 install:
 	@.ci/install

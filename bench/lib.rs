@@ -1,14 +1,66 @@
-//! What the benches have in common: the commands they send.
+//! What the benches have in common: the server, the commands they send, what they are compared with.
+
+pub mod fill;
+pub mod reference;
 
 use std::error::Error;
+use std::time::Duration;
+
+use annuaire::local;
 
 use domain::ids::{Matricule, UserId};
 use domain::user::{self, Changes, NewUser};
 use domain::values::{AvatarUrl, Patch, Text};
 use event_store::{IdSource, IfMatch, Metadata, Request, StreamId, UuidV7};
+use sqlx::PgPool;
 
 /// Whatever goes wrong.
 pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// Measures against a new `PostgreSQL` with the settings of the private one. `measure` gets the URL of
+/// a database that has the schema and [`reference::TABLE`], and was never analyzed.
+pub async fn with_postgres<F>(measure: impl FnOnce(String) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let folder = tempfile::tempdir()?;
+    let server = local::Postgres::start_with(folder.path(), local::Options { max_connections: 700 }).await?;
+    let measured = async {
+        let url = server.url();
+        let pool = PgPool::connect(&url).await?;
+        event_store::MIGRATOR.run(&pool).await?;
+        sqlx::raw_sql(reference::TABLE).execute(&pool).await?;
+        pool.close().await;
+        measure(url).await
+    };
+    let outcome = measured.await;
+    server.stop().await;
+    outcome
+}
+
+/// A count as a number to divide.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "for rates")]
+pub fn whole(count: i64) -> f64 {
+    count as f64
+}
+
+/// The one in the middle.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The time that so many hundredths took at most; sorts them.
+#[must_use]
+pub fn percentile(times: &mut [Duration], hundredths: usize) -> Duration {
+    times.sort_unstable();
+    times
+        .get((times.len() * hundredths / 100).min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+}
 
 fn request(id: &str, command: user::Command, new_stream: bool) -> Request<user::Command> {
     Request {
