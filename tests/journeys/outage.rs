@@ -95,7 +95,8 @@ async fn postgres_stops_and_starts_under_load() {
             if seen.status == 503 {
                 refused += 1;
                 let too_late = right.iter().any(|(from, to)| (*from..*to).contains(&seen.sent));
-                assert!(!too_late, "{} was refused after the server was right again", seen.name);
+                let log = || server.log();
+                assert!(!too_late, "{} was refused after the server was right again: {}", seen.name, log());
                 continue;
             }
             let stored: i64 = sqlx::query_scalar(

@@ -50,11 +50,16 @@ pub(crate) async fn run(
     command: impl AsyncFnOnce(&Tools) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
     let tools = Tools::open(config, absent).await?;
+    let interrupted = async {
+        tools.interrupted.cancelled().await;
+        // It may have come after the command last looked.
+        tokio::task::yield_now().await;
+    };
     let done = tokio::select! {
         // First, for a command that takes the signal as its proper end.
         biased;
         done = command(&tools) => done,
-        () = tools.interrupted.cancelled() => Err(broken_off()),
+        () = interrupted => Err(broken_off()),
     };
     tools.close().await;
     done
