@@ -14,7 +14,7 @@ use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes::USER_EVENTS;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::{ProfileCache, Warmer};
-use projections::users::Users;
+use projections::users::{Finder, Users};
 use rdkafka::ClientConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ impl Parts {
         metrics: PrometheusHandle,
     ) -> Result<Self, Fatal> {
         let log: Arc<dyn EventStore> = store.clone();
-        let pool = postgres::pool(urls.read_models.clone(), QUERY_CONNECTIONS);
+        let pool = postgres::pool(projections::probing(urls.read_models.clone()), QUERY_CONNECTIONS);
         let leaders = || urls.read_models.clone();
         let has = |role| config.roles.contains(role);
         // Who has nothing else to do is of no use without what it writes to.
@@ -142,6 +142,7 @@ impl Parts {
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
         let api = Api {
             users: Commands::new(log, appender),
+            finder: Finder::new(pool.clone()),
             pool,
             progress: users_progress,
             cache,

@@ -32,6 +32,7 @@ use event_store::reader::Progress;
 use event_store::{Commands, IdSource};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::Warmer;
+use projections::users::Finder;
 use sqlx::PgPool;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,6 +46,8 @@ use crate::error::ApiError;
 pub struct Api {
     /// Carries out commands on users.
     pub users: Commands<User>,
+    /// Finds one user.
+    pub finder: Finder,
     /// Where the read models are.
     pub pool: PgPool,
     /// How far the read model of users has come.

@@ -15,6 +15,7 @@ mod codec;
 mod event;
 mod execute;
 mod fold;
+mod gather;
 mod job;
 pub mod postgres;
 pub mod reader;
@@ -28,6 +29,7 @@ pub use codec::{CodecError, decode, encode};
 pub use event::{Filter, Metadata, Position, Recorded, StoredEvent, StreamId, Version};
 pub use execute::{Commands, ExecuteError, Executed, IfMatch, Request};
 pub use fold::{Fold, Loaded, Step};
+pub use gather::Gather;
 pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{

@@ -1,13 +1,14 @@
 //! Users as HTTP answers them: one row for each that lives.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::user::{Changes, Event, Profile, User};
 use domain::values::Patch;
-use event_store::{Position, Recorded, StoredEvent};
+use event_store::{Gather, Position, Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
@@ -222,15 +223,24 @@ async fn insert(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), s
     Ok(())
 }
 
-/// The user with this id or matricule; both are one namespace.
-pub async fn find(pool: &PgPool, id_or_matricule: &str) -> Result<Option<UserRow>, sqlx::Error> {
-    sqlx::query_as!(
-        UserRow,
-        "SELECT * FROM users_v1 WHERE id = $1 OR matricule = $1 LIMIT 1",
-        id_or_matricule
-    )
-    .fetch_optional(pool)
-    .await
+/// Finds users by id or matricule, those that are asked for at the same moment with one query.
+pub struct Finder(Gather<String, Option<UserRow>, sqlx::Error>);
+
+impl Finder {
+    /// Through these connections.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self(Gather::start(move |names| {
+            let pool = pool.clone();
+            async move { find_each(&pool, &names).await }
+        }))
+    }
+
+    /// The user with this id or matricule, as of a moment after the call.
+    pub async fn find(&self, id_or_matricule: &str) -> Result<Option<UserRow>, Arc<sqlx::Error>> {
+        let found = self.0.ask(id_or_matricule.to_owned()).await;
+        found.unwrap_or_else(|| Err(Arc::new(sqlx::Error::WorkerCrashed)))
+    }
 }
 
 /// The user with this matricule.
@@ -242,6 +252,11 @@ pub async fn find_by_matricule(pool: &PgPool, matricule: &str) -> Result<Option<
 
 /// The users with these ids or matricules in the order asked; unknown ones are left out.
 pub async fn find_many(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Vec<UserRow>, sqlx::Error> {
+    Ok(find_each(pool, ids_or_matricules).await?.into_iter().flatten().collect())
+}
+
+/// For each of these ids or matricules its user.
+async fn find_each(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Vec<Option<UserRow>>, sqlx::Error> {
     let rows = sqlx::query_as!(
         UserRow,
         "SELECT * FROM users_v1 WHERE id = ANY($1) OR matricule = ANY($1)",
@@ -249,11 +264,14 @@ pub async fn find_many(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Ve
     )
     .fetch_all(pool)
     .await?;
-    let names = |row: &UserRow| [Some(row.id.clone()), row.matricule.clone()];
-    let by_name: HashMap<String, &UserRow> =
-        rows.iter().flat_map(|row| names(row).into_iter().flatten().map(move |name| (name, row))).collect();
-    let asked = ids_or_matricules.iter();
-    Ok(asked.filter_map(|name| by_name.get(name)).map(|row| (*row).clone()).collect())
+    let mut by_name: HashMap<&str, &UserRow> = HashMap::with_capacity(2 * rows.len());
+    for row in &rows {
+        by_name.insert(&row.id, row);
+        if let Some(matricule) = &row.matricule {
+            by_name.insert(matricule, row);
+        }
+    }
+    Ok(ids_or_matricules.iter().map(|name| by_name.get(name.as_str()).copied().cloned()).collect())
 }
 
 /// The rows of the users with these ids, and the position up to which they are right.

@@ -14,11 +14,11 @@ use event_store::{
     Request, StoredEvent, StreamId, SystemClock, UuidV7, Version,
 };
 use projections::Projection;
-use projections::users::{self, Filter, UserRow, Users};
+use projections::users::{self, Filter, Finder, UserRow, Users};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -277,6 +277,36 @@ async fn lists_are_filtered_paged_and_counted(pool: PgPool) {
     }
     let asked = ["M4".to_owned(), "nobody".into(), "u1".into(), "M4".into()];
     assert_eq!(ids(users::find_many(&world.pool, &asked).await.unwrap()), ["u4", "u1", "u4"]);
-    assert_eq!(users::find(&world.pool, "M2").await.unwrap().unwrap().id, "u2");
+    let finder = Finder::new(world.pool.clone());
+    let found = async |name| finder.find(name).await.unwrap().map(|user| user.id);
+    let found = tokio::join!(found("M2"), found("nobody"), found("u1"), found("M2"));
+    assert_eq!(found, (Some("u2".into()), None, Some("u1".into()), Some("u2".into())));
     assert!(users::find_by_matricule(&world.pool, "u2").await.unwrap().is_none());
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn plans_made_on_an_empty_table_scan_nothing_once_it_is_full(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    for n in 0..200 {
+        world.run(&format!("u{n}"), create(&format!("u{n}"), json!({}))).await;
+    }
+    let events = world.store.read_all(Position::START, 1_000).await.unwrap();
+    assert_eq!(events.len(), 200);
+    let options = projections::probing((*pool.connect_options()).clone());
+    let mut connection: PgConnection = PgConnection::connect_with(&options).await.unwrap();
+    // Plans are kept from the sixth time on.
+    for event in &events[..10] {
+        Users::apply(&mut connection, std::slice::from_ref(event)).await.unwrap();
+    }
+    for chunk in events.chunks(100) {
+        Users::apply(&mut connection, chunk).await.unwrap();
+    }
+    let mut transaction = connection.begin().await.unwrap();
+    Users::apply(&mut transaction, &events).await.unwrap();
+    let scans: i64 =
+        sqlx::query_scalar("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'users_v1'")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+    assert_eq!(scans, 0);
 }

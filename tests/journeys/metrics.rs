@@ -161,7 +161,8 @@ async fn a_pool_that_is_used_up_is_seen(pool: PgPool) {
     let clients: JoinSet<()> = (0..64)
         .map(|_| {
             let server = server.clone();
-            async move { while server.get("/nobody").send().await.unwrap().status() == 503 {} }
+            // Not by id: those who ask for one user share a connection.
+            async move { while server.get("/matricule/nobody").send().await.unwrap().status() == 503 {} }
         })
         .collect();
     eventually("one who asks for a connection waits", async || {

@@ -59,7 +59,7 @@ pub(super) async fn by_name(
 ) -> Result<Response, ApiError> {
     parameters.refuse("at")?;
     wait_for(&api, &min).await?;
-    one(&api, users::find(&api.pool, name.as_str()).await?, &headers)
+    one(&api, api.finder.find(name.as_str()).await?, &headers)
 }
 
 /// Finds a user by matricule.

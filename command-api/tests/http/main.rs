@@ -20,7 +20,7 @@ use command_api::{Api, Postgres, Readiness, operations_router, router};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use projections::users::Users;
+use projections::users::{Finder, Users};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -67,6 +67,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
     let readiness = Readiness::new(vec![Box::new(Postgres(pool.clone()))]);
     let api = Api {
         users: Commands::new(store, appender),
+        finder: Finder::new(pool.clone()),
         pool: pool.clone(),
         progress,
         cache: None,
