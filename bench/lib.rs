@@ -45,11 +45,33 @@ pub fn whole(count: i64) -> f64 {
     count as f64
 }
 
+/// Measures ours and its reference so many times: prints what `measure` says of each round and the ratio
+/// it gives, and then the median of these.
+pub async fn rounds(
+    count: usize,
+    mut measure: impl AsyncFnMut() -> Result<(String, f64), Failure>,
+) -> Result<(), Failure> {
+    let mut ratios = Vec::new();
+    for round in 1..=count {
+        let (line, ratio) = measure().await?;
+        println!("  round {round}: {line}   ratio {ratio:.2}");
+        ratios.push(ratio);
+    }
+    println!("  median ratio {:.2}", median(ratios));
+    Ok(())
+}
+
 /// The one in the middle.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// In milliseconds.
+#[must_use]
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The time that so many hundredths took at most; sorts them.

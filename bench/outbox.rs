@@ -13,7 +13,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench::{Failure, Values};
+use bench::{Failure, Values, median, ms, percentile};
 use clap::Parser;
 use domain::user::User;
 use event_store::postgres::{self, PostgresStore};
@@ -105,21 +105,18 @@ async fn main() -> Result<(), Failure> {
     took(&begun, &mut from_plain).await?;
     let mut medians = [const { Vec::new() }; 6];
     for round in 1..=options.rounds {
-        let (redis, kafka) =
+        let (mut redis, mut kafka) =
             ours.round(options.rate, options.seconds, &mut from_redis, &mut from_kafka).await?;
         let begun = plain.round(options.rate, options.seconds).await?;
-        let plain = took(&begun, &mut from_plain).await?;
-        let figures = [&redis, &kafka, &plain].map(|it| [percentile(it, 50), percentile(it, 99)]);
+        let mut plain = took(&begun, &mut from_plain).await?;
+        let figures =
+            [&mut redis, &mut kafka, &mut plain].map(|it| [ms(percentile(it, 50)), ms(percentile(it, 99))]);
         println!("  round {round}: {}({} events)", Figures(figures), redis.len());
         for (all, figure) in medians.iter_mut().zip(figures.concat()) {
             all.push(figure);
         }
     }
-    let medians = medians.map(|mut figures: Vec<f64>| {
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    });
-    let [redis_50, redis_99, kafka_50, kafka_99, plain_50, plain_99] = medians;
+    let [redis_50, redis_99, kafka_50, kafka_99, plain_50, plain_99] = medians.map(median);
     println!("  medians: {}", Figures([[redis_50, redis_99], [kafka_50, kafka_99], [plain_50, plain_99]]));
     stop.cancel();
     Ok(())
@@ -135,10 +132,6 @@ impl Display for Figures {
         }
         Ok(())
     }
-}
-
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
 /// Ours, as the service wires it.
@@ -195,14 +188,14 @@ impl Ours {
         Ok(Self { commands, users, values })
     }
 
-    /// The times that events took, each list in order.
+    /// The times that events took.
     async fn round(
         &self,
         rate: u64,
         seconds: u64,
         redis: &mut mpsc::UnboundedReceiver<Arrival>,
         kafka: &mut mpsc::UnboundedReceiver<Arrival>,
-    ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+    ) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate)?);
         let (acknowledged, mut acknowledgements) = mpsc::unbounded_channel();
         for _ in 0..rate * seconds {
@@ -225,11 +218,11 @@ impl Ours {
     }
 }
 
-/// How long each event took, in order; each must arrive, and once.
+/// How long each event took; each must arrive, and once.
 async fn took(
     begun: &HashMap<Position, Instant>,
     arrivals: &mut mpsc::UnboundedReceiver<Arrival>,
-) -> Result<Vec<f64>, Failure> {
+) -> Result<Vec<Duration>, Failure> {
     let mut arrived: HashMap<i64, Instant> = HashMap::new();
     while arrived.len() < begun.len() {
         let arrival = tokio::time::timeout(ARRIVE_WITHIN, arrivals.recv()).await;
@@ -241,13 +234,10 @@ async fn took(
             return Err(format!("position {position} arrived twice").into());
         }
     }
-    let mut took: Vec<f64> = begun
-        .iter()
-        // Some are read before the one who waited for the append has been told.
-        .map(|(position, at)| arrived[&position.get()].saturating_duration_since(*at).as_secs_f64() * 1e3)
-        .collect();
-    took.sort_by(f64::total_cmp);
-    Ok(took)
+    // Some are read before the one who waited for the append has been told.
+    let took =
+        |(position, at): (&Position, &Instant)| arrived[&position.get()].saturating_duration_since(*at);
+    Ok(begun.iter().map(took).collect())
 }
 
 async fn read_stream(url: String, arrivals: mpsc::UnboundedSender<Arrival>) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bench::fill::Streams;
-use bench::{Failure, fill, median, percentile, whole};
+use bench::{Failure, fill, percentile, whole};
 use clap::Parser;
 use domain::user::Event;
 use event_store::postgres::PostgresStore;
@@ -46,20 +46,17 @@ async fn compare(options: &Options, url: &str, events: i64) -> Result<(), Failur
     let streams = fill::fill(&pool, events).await?;
     let store: Arc<dyn EventStore> = Arc::new(PostgresStore::connect(url.parse()?).await?);
     println!("\n{events} events of {} streams; events a second, {} rounds", streams.count(), options.rounds);
-    let mut ratios = Vec::new();
-    for round in 1..=options.rounds {
+    bench::rounds(options.rounds, async || {
         let ours = per_second(events, &replayed(&*store, events).await?);
         let copy = per_second(events, &copied(url).await?);
         let mut loads = loaded(&*store, streams).await?;
         let (p50, p99) = (percentile(&mut loads, 50), percentile(&mut loads, 99));
-        println!(
-            "  round {round}: ours, decoded {ours:>8.0}   COPY, thrown away {copy:>8.0}   ratio {:.2}   \
-             a stream p50 {p50:.0?} p99 {p99:.0?}",
-            ours / copy
+        let line = format!(
+            "a stream p50 {p50:.0?} p99 {p99:.0?}   ours, decoded {ours:>8.0}   COPY, thrown away {copy:>8.0}"
         );
-        ratios.push(ours / copy);
-    }
-    println!("  median ratio {:.2}", median(ratios));
+        Ok((line, ours / copy))
+    })
+    .await?;
     pool.close().await;
     Ok(())
 }

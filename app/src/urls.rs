@@ -35,6 +35,11 @@ impl Urls {
         self.other_log.as_ref().unwrap_or(&self.read_models)
     }
 
+    /// The log, if it has a database of its own.
+    pub(crate) const fn other_log(&self) -> Option<&PgConnectOptions> {
+        self.other_log.as_ref()
+    }
+
     /// Every database with a schema of ours.
     pub(crate) fn schemas(&self) -> impl Iterator<Item = &PgConnectOptions> {
         [Some(&self.read_models), self.other_log.as_ref()].into_iter().flatten()

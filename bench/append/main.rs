@@ -8,9 +8,7 @@
 
 mod ours;
 
-use std::time::Duration;
-
-use bench::{Failure, fill, median, reference, whole};
+use bench::{Failure, fill, ms, reference, whole};
 use clap::{Parser, ValueEnum};
 use ours::{Measured, Ours};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -88,107 +86,87 @@ async fn compare(options: &Options, url: &str, work: Work, callers: usize) -> Re
     let streams = fill::fill(&pool, options.fill).await?;
     let ours = Ours::start(url, streams).await?;
     println!("\n{}, {callers} callers, {} events in the log", work.name(), rows(&pool).await?);
+    let bench = Bench { options, ours, work, callers, pool, url };
     if let Some(seconds) = options.hold {
-        held(options, &ours, work, callers, seconds, &pool, url).await?;
+        bench.held(seconds).await?;
     } else if options.processes > 1 {
-        shared(options, &ours, work, callers, &pool, url).await?;
+        bench.shared().await?;
     } else {
-        beside_pgbench(options, &ours, work, callers, &pool, url).await?;
+        bench.beside_pgbench().await?;
     }
-    drop(ours);
-    pool.close().await;
+    bench.pool.close().await;
     Ok(())
 }
 
-async fn beside_pgbench(
-    options: &Options,
-    ours: &Ours,
+/// One comparison, on a database of its own.
+struct Bench<'a> {
+    options: &'a Options,
+    ours: Ours,
     work: Work,
     callers: usize,
-    pool: &PgPool,
-    url: &str,
-) -> Result<(), Failure> {
-    let script = match work {
-        _ if options.function => reference::function(),
-        Work::Updates => reference::update(ours.streams()),
-        Work::Creates => reference::create(),
-    };
-    let mut ratios = Vec::new();
-    for round in 1..=options.rounds {
-        let begin = Bytes::of(pool, "events").await?;
-        let measured = ours.run(work, callers, options.seconds, pool).await?;
-        let bytes = Bytes::of(pool, "events").await?.since(&begin, measured.stored);
-        let (inserts, its) = if options.function {
-            (reference::pgbench(url, &script, callers, options.seconds).await?, String::new())
-        } else {
-            let (begin, before) =
-                (Bytes::of(pool, "reference").await?, reference::rows(pool, "reference").await?);
-            let inserts = reference::inserts(url, &script, callers, options.seconds, pool).await?;
-            let stored = reference::rows(pool, "reference").await? - before;
-            (inserts, Bytes::of(pool, "reference").await?.since(&begin, stored))
+    pool: PgPool,
+    url: &'a str,
+}
+
+impl Bench<'_> {
+    async fn ours(&self, seconds: u64) -> Result<Measured, Failure> {
+        self.ours.run(self.work, self.callers, seconds, &self.pool).await
+    }
+
+    async fn beside_pgbench(&self) -> Result<(), Failure> {
+        let Self { options: Options { rounds, seconds, function, .. }, pool, url, .. } = self;
+        let script = match self.work {
+            _ if *function => reference::function(),
+            Work::Updates => reference::update(self.ours.streams()),
+            Work::Creates => reference::create(),
         };
-        let ratio = measured.rate / inserts;
-        println!(
-            "  round {round}: ours {measured} {bytes}   pgbench {inserts:>6.0} {its}   ratio {ratio:.2}"
-        );
-        ratios.push(ratio);
+        bench::rounds(*rounds, async || {
+            let begin = Bytes::of(pool, "events").await?;
+            let ours = self.ours(*seconds).await?;
+            let bytes = Bytes::of(pool, "events").await?.since(&begin, ours.stored);
+            let (its, its_bytes) = if *function {
+                (reference::pgbench(url, &script, self.callers, *seconds).await?, String::new())
+            } else {
+                let before = reference::rows(pool, "reference").await?;
+                let begin = Bytes::of(pool, "reference").await?;
+                let inserts = reference::inserts(url, &script, self.callers, *seconds, pool).await?;
+                let stored = reference::rows(pool, "reference").await? - before;
+                (inserts, Bytes::of(pool, "reference").await?.since(&begin, stored))
+            };
+            Ok((format!("ours {ours} {bytes}   pgbench {its:>6.0} {its_bytes}"), ours.rate / its))
+        })
+        .await
     }
-    println!("  median ratio {:.2}", median(ratios));
-    Ok(())
-}
 
-/// The same with and without a transaction that keeps every row version alive.
-async fn held(
-    options: &Options,
-    ours: &Ours,
-    work: Work,
-    callers: usize,
-    seconds: u64,
-    pool: &PgPool,
-    url: &str,
-) -> Result<(), Failure> {
-    let mut ratios = Vec::new();
-    let mut holder = PgConnection::connect(url).await?;
-    for round in 1..=options.rounds {
-        let without = ours.run(work, callers, options.seconds, pool).await?;
-        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM log")
-            .execute(&mut holder)
-            .await?;
-        if seconds > options.seconds {
-            ours.run(work, callers, seconds - options.seconds, pool).await?;
-        }
-        let with = ours.run(work, callers, options.seconds, pool).await?;
-        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await?;
-        let ratio = with.rate / without.rate;
-        println!("  round {round}: without {without}   open for {seconds} s {with}   ratio {ratio:.2}");
-        ratios.push(ratio);
+    /// The same with and without a transaction that keeps every row version alive.
+    async fn held(&self, held_for: u64) -> Result<(), Failure> {
+        let Options { rounds, seconds, .. } = *self.options;
+        let mut holder = PgConnection::connect(self.url).await?;
+        bench::rounds(rounds, async || {
+            let without = self.ours(seconds).await?;
+            sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM log")
+                .execute(&mut holder)
+                .await?;
+            if held_for > seconds {
+                self.ours(held_for - seconds).await?;
+            }
+            let with = self.ours(seconds).await?;
+            sqlx::raw_sql("ROLLBACK").execute(&mut holder).await?;
+            Ok((format!("without {without}   open for {held_for} s {with}"), with.rate / without.rate))
+        })
+        .await
     }
-    println!("  median ratio {:.2}", median(ratios));
-    Ok(())
-}
 
-/// One process, then several that share the callers and the users.
-async fn shared(
-    options: &Options,
-    ours: &Ours,
-    work: Work,
-    callers: usize,
-    pool: &PgPool,
-    url: &str,
-) -> Result<(), Failure> {
-    let mut ratios = Vec::new();
-    for round in 1..=options.rounds {
-        let one = ours.run(work, callers, options.seconds, pool).await?;
-        let several = ours::several(options, work, callers, url).await?;
-        let ratio = several / one.rate;
-        println!(
-            "  round {round}: one {one}   {} together {several:>6.0}   ratio {ratio:.2}",
-            options.processes
-        );
-        ratios.push(ratio);
+    /// One process, then several that share the callers and the users.
+    async fn shared(&self) -> Result<(), Failure> {
+        let Options { rounds, seconds, processes, .. } = *self.options;
+        bench::rounds(rounds, async || {
+            let one = self.ours(seconds).await?;
+            let several = ours::several(self.options, self.work, self.callers, self.url).await?;
+            Ok((format!("one {one}   {processes} together {several:>6.0}"), several / one.rate))
+        })
+        .await
     }
-    println!("  median ratio {:.2}", median(ratios));
-    Ok(())
 }
 
 async fn rows(pool: &PgPool) -> Result<i64, Failure> {
@@ -225,7 +203,6 @@ impl Bytes {
 impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rate, batch, p50, p99, .. } = self;
-        let ms = |time: &Duration| time.as_secs_f64() * 1e3;
-        write!(f, "{rate:>6.0} ({batch:.0} a commit, p50 {:.1} ms, p99 {:.1} ms)", ms(p50), ms(p99))
+        write!(f, "{rate:>6.0} ({batch:.0} a commit, p50 {:.1} ms, p99 {:.1} ms)", ms(*p50), ms(*p99))
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
-use bench::{Failure, percentile, whole};
+use bench::{Failure, ms, percentile, whole};
 use event_store::{IdSource, UuidV7};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -150,7 +150,6 @@ impl Connection {
 
 impl Display for Answers {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
         write!(f, "{:>6.0} (p50 {:.1} ms, p99 {:.1} ms)", self.rate, ms(self.p50), ms(self.p99))
     }
 }

@@ -9,7 +9,7 @@ mod load;
 mod service;
 
 use bench::fill::Streams;
-use bench::{Failure, median, reference};
+use bench::{Failure, reference};
 use clap::Parser;
 use sqlx::PgPool;
 
@@ -110,8 +110,7 @@ async fn compare(options: &Options, url: &str) -> Result<(), Failure> {
     );
     for work in Work::ALL {
         println!("\n{}", work.name());
-        let mut ratios = Vec::new();
-        for round in 1..=options.rounds {
+        bench::rounds(options.rounds, async || {
             let before = reference::rows(&pool, "events").await?;
             let ours = load.run(&service.address, move || work.request()).await?;
             let stored = reference::rows(&pool, "events").await? - before;
@@ -122,14 +121,10 @@ async fn compare(options: &Options, url: &str) -> Result<(), Failure> {
             let (clients, seconds) = (options.connections, options.seconds);
             let its = reference::pgbench(url, &work.script(), clients, seconds).await?;
             let bare = load.run(&floor.address, move || work.request()).await?;
-            let ratio = ours.rate / its;
-            println!(
-                "  round {round}: ours {ours}   pgbench {its:>6.0}   bare axum {:>6.0}   ratio {ratio:.2}",
-                bare.rate
-            );
-            ratios.push(ratio);
-        }
-        println!("  median ratio {:.2}", median(ratios));
+            let line = format!("ours {ours}   pgbench {its:>6.0}   bare axum {:>6.0}", bare.rate);
+            Ok((line, ours.rate / its))
+        })
+        .await?;
     }
     service.stop().await?;
     pool.close().await;

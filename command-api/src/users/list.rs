@@ -14,6 +14,7 @@ use futures::{Stream, stream};
 use percent_encoding::utf8_percent_encode;
 use projections::users::{self, Filter, UserRow};
 use sqlx::PgPool;
+use utoipa::IntoResponses;
 
 use super::commands::COMPONENT;
 use super::profile::ProfileBody;
@@ -28,6 +29,19 @@ use crate::{Api, answer};
 /// The largest page, and how many users a stream reads at a time.
 const MAX_PAGE: u16 = 1_000;
 
+/// The users, in the order of their ids.
+#[derive(IntoResponses)]
+#[response(
+    status = 200,
+    headers(
+        ("Link" = String, description = "The next page, if there is one: with `limit` only."),
+        ("X-Total-Count" = i64, description = "How many there are on all pages: with `limit` only."),
+        ("X-Total-Count-Exact" = String, description = "`false` where that is an estimate."),
+    ),
+)]
+#[expect(dead_code, reason = "it describes")]
+struct Listed(Vec<ProfileBody<'static>>);
+
 /// Lists every user as one stream or, with `limit`, page by page.
 #[utoipa::path(
     get,
@@ -35,19 +49,7 @@ const MAX_PAGE: u16 = 1_000;
     operation_id = "listUsers",
     tag = "users",
     params(ListParameters, Freshness),
-    responses(
-        (
-            status = 200,
-            description = "The users, in the order of their ids.",
-            body = [ProfileBody],
-            headers(
-                ("Link" = String, description = "The next page, if there is one: with `limit` only."),
-                ("X-Total-Count" = i64, description = "How many there are on all pages: with `limit` only."),
-                ("X-Total-Count-Exact" = String, description = "`false` where that is an estimate."),
-            ),
-        ),
-        refusals::Many,
-    ),
+    responses(Listed, refusals::Many)
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -70,19 +72,7 @@ pub(super) async fn list(
     operation_id = "listUsersToo",
     tag = "users",
     params(ListParameters, Freshness),
-    responses(
-        (
-            status = 200,
-            description = "The users, in the order of their ids.",
-            body = [ProfileBody],
-            headers(
-                ("Link" = String, description = "The next page, if there is one: with `limit` only."),
-                ("X-Total-Count" = i64, description = "How many there are on all pages: with `limit` only."),
-                ("X-Total-Count-Exact" = String, description = "`false` where that is an estimate."),
-            ),
-        ),
-        refusals::Many,
-    ),
+    responses(Listed, refusals::Many)
 )]
 pub(super) async fn list_too(
     api: State<Arc<Api>>,

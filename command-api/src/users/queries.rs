@@ -11,7 +11,7 @@ use domain::user::Rejection;
 use projections::users::{self, UserRow};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::Name;
 use super::profile::ProfileBody;
@@ -28,6 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many users one batch may ask for.
 const MAX_BATCH: usize = 1_000;
 
+/// How a query for one user is answered.
+#[derive(IntoResponses)]
+#[expect(dead_code, clippy::large_enum_variant, reason = "it describes")]
+enum OneUser {
+    /// The user.
+    #[response(status = 200, headers(("ETag" = String, description = "The user's version, in quotes.")))]
+    Found(ProfileBody<'static>),
+    /// The client has this version already.
+    #[response(status = 304, headers(("ETag" = String, description = "The user's version, in quotes.")))]
+    Known,
+}
+
 /// Finds a user by id or matricule.
 #[utoipa::path(
     get,
@@ -35,20 +47,7 @@ const MAX_BATCH: usize = 1_000;
     operation_id = "getUser",
     tag = "users",
     params(("id" = Name, Path, description = "The user's id or matricule."), Freshness, IfNoneMatch),
-    responses(
-        (
-            status = 200,
-            description = "The user.",
-            body = ProfileBody,
-            headers(("ETag" = String, description = "The user's version, in quotes.")),
-        ),
-        (
-            status = 304,
-            description = "The client has this version already.",
-            headers(("ETag" = String, description = "The user's version, in quotes.")),
-        ),
-        refusals::One,
-    ),
+    responses(OneUser, refusals::One),
 )]
 pub(super) async fn by_name(
     State(api): State<Arc<Api>>,
@@ -69,20 +68,7 @@ pub(super) async fn by_name(
     operation_id = "getUserByMatricule",
     tag = "users",
     params(("matricule" = Name, Path, description = "The user's matricule."), Freshness, IfNoneMatch),
-    responses(
-        (
-            status = 200,
-            description = "The user.",
-            body = ProfileBody,
-            headers(("ETag" = String, description = "The user's version, in quotes.")),
-        ),
-        (
-            status = 304,
-            description = "The client has this version already.",
-            headers(("ETag" = String, description = "The user's version, in quotes.")),
-        ),
-        refusals::One,
-    ),
+    responses(OneUser, refusals::One),
 )]
 pub(super) async fn by_matricule(
     State(api): State<Arc<Api>>,

@@ -4,8 +4,6 @@
 //! taking the bytes apart. The format: <https://www.postgresql.org/docs/15/sql-copy.html>,
 //! "Binary Format"; all numbers in it are big-endian.
 
-use std::fmt::Display;
-
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use sqlx::PgPool;
@@ -33,10 +31,11 @@ pub(super) fn replay(pool: PgPool, after: Position, to: Position) -> Replay {
         let mut at = after;
         while at < to {
             let page = page(&pool, at, to).await;
-            let Some(last) = page.as_ref().map_or(Some(to), |events| Some(events.last()?.position)) else {
-                return;
-            };
-            at = last;
+            match page.as_deref().map(<[_]>::last) {
+                Ok(Some(last)) => at = last.position,
+                Ok(None) => return,
+                Err(_) => at = to,
+            }
             if pages.send(page).await.is_err() {
                 return;
             }
@@ -149,6 +148,6 @@ fn time(since_2000: i64) -> Result<DateTime<Utc>, StoreError> {
     micros.ok_or_else(|| strange("a time"))
 }
 
-fn strange(what: impl Display) -> StoreError {
+fn strange(what: &str) -> StoreError {
     StoreError::Corrupt(format!("COPY answered with something else than events: {what} is wrong"))
 }

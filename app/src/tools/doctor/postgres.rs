@@ -40,14 +40,15 @@ const READ_MODELS: [(&str, &str); 6] = [
 
 /// Looks at each database.
 pub(super) async fn look(tools: &Tools) -> Vec<Check> {
-    let mut checks = Vec::new();
-    for options in tools.urls.schemas() {
-        checks.extend(look_at(tools, options).await);
-    }
+    let Some(log) = tools.urls.other_log() else {
+        return look_at(tools, &tools.urls.read_models, &[&LOG[..], &READ_MODELS].concat()).await;
+    };
+    let mut checks = look_at(tools, &tools.urls.read_models, &READ_MODELS).await;
+    checks.extend(look_at(tools, log, &LOG).await);
     checks
 }
 
-async fn look_at(tools: &Tools, options: &PgConnectOptions) -> Vec<Check> {
+async fn look_at(tools: &Tools, options: &PgConnectOptions, needed: &[(&str, &str)]) -> Vec<Check> {
     let place = match tools.config.database {
         Database::Private if options.get_socket().is_some() => {
             format!("embedded, in {}", tools.config.data_dir.display())
@@ -65,13 +66,7 @@ async fn look_at(tools: &Tools, options: &PgConnectOptions) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::ok("postgresql", place)];
-    let mut needed = Vec::new();
-    for (database, rights) in [(tools.urls.log(), &LOG[..]), (&tools.urls.read_models, &READ_MODELS)] {
-        if std::ptr::eq(database, options) {
-            needed.extend_from_slice(rights);
-        }
-    }
-    if let Err(error) = look_inside(&mut connection, options, &needed, &mut checks).await {
+    if let Err(error) = look_inside(&mut connection, options, needed, &mut checks).await {
         checks.push(Check::problem("postgresql", error.to_string(), "see what it logs"));
     }
     checks
