@@ -7,17 +7,25 @@
 -- that no two commands of a batch touch the same claim or the same key. Elements are taken by their
 -- number: PL/pgSQL keeps its arrays taken apart, and so many of them are slow to unnest side by side.
 --
--- Answers one row for command 0: the head before the batch and the batch's time; then one row for
--- each command that was not carried out. The others took the positions head+1, head+2 … in order.
+-- Looking up a stream's version costs more than storing an event. So the caller says up to where it
+-- knows the log (the event seen_event at position seen, and the first and the last event of another
+-- batch of its own that may stand behind it) and which versions are right as of there (c_seen): if
+-- nobody else has written since, these need no look.
+--
+-- Answers one row for command 0: the head before the batch, the event there, the batch's time, and
+-- whether nobody else has written since; then one row for each command that was not carried out. The
+-- others took the positions head+1, head+2 … in order.
 CREATE FUNCTION append_batch(
-    c_stream text[], c_base integer[], c_expected integer[], c_version integer[], c_first_event uuid[],
+    seen bigint, seen_event uuid, own_first uuid, own_last uuid,
+    c_stream text[], c_base integer[], c_expected integer[], c_seen boolean[], c_version integer[],
+    c_first_event uuid[],
     c_key uuid[], c_request uuid[], c_keep_key boolean[],
     t_command integer[], t_claim uuid[],
     r_claim uuid[], r_command integer[],
     e_command integer[], e_version integer[], e_id uuid[], e_type text[],
     e_schema_version smallint[], e_subject text[], e_enc smallint[], e_data bytea[], e_meta bytea[]
 ) RETURNS TABLE (command integer, verdict smallint, stream text, version integer,
-                 "position" bigint, recorded_at timestamptz)
+                 "position" bigint, event_id uuid, recorded_at timestamptz, alone boolean)
 LANGUAGE plpgsql
 -- Every plan below is an index probe per element, whatever the tables held when it was made: a plan
 -- cached on empty tables must not scan them when they are full.
@@ -38,6 +46,7 @@ DECLARE
     stale        CONSTANT smallint := 4;  -- the stream is not at the version decided on
     claim_taken  CONSTANT smallint := 5;  -- `version` then is the index of the claim in the batch
     head         bigint;
+    head_event   uuid;
     at           timestamptz;
     today        date;
     failed       integer[];
@@ -47,16 +56,26 @@ BEGIN
     -- First of all: whatever is read after this line is committed and stays as it is until we commit.
     PERFORM pg_advisory_xact_lock(7020658226180341);
 
-    SELECT e.position, e.recorded_at INTO head, at FROM events e ORDER BY e.position DESC LIMIT 1;
+    SELECT e.position, e.event_id, e.recorded_at INTO head, head_event, at
+    FROM events e ORDER BY e.position DESC LIMIT 1;
     head := coalesce(head, 0);
     at := greatest(clock_timestamp(), at);
 
-    failed := ARRAY(
-        SELECT c.ord
-        FROM generate_series(1, cardinality(c_stream)) AS c (ord)
-        WHERE c_base[c.ord] <> coalesce((SELECT e.version FROM events e
-                                         WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
-                                         ORDER BY e.version DESC LIMIT 1), 0));
+    alone := coalesce(head = seen AND head_event = seen_event, false);
+    IF head_event = own_last THEN
+        -- A batch stands in one piece: what is between its first and its last event is of it.
+        alone := coalesce(seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen)
+                      AND own_first = (SELECT e.event_id FROM events e WHERE e.position = seen + 1), false);
+    END IF;
+    IF NOT alone OR false = ANY (c_seen) THEN
+        failed := ARRAY(
+            SELECT c.ord
+            FROM generate_series(1, cardinality(c_stream)) AS c (ord)
+            WHERE NOT (alone AND c_seen[c.ord])
+              AND c_base[c.ord] <> coalesce((SELECT e.version FROM events e
+                                             WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
+                                             ORDER BY e.version DESC LIMIT 1), 0));
+    END IF;
     IF cardinality(t_command) > 0 THEN
         failed := failed || ARRAY(
             SELECT t.command FROM unnest(t_command, t_claim) AS t (command, claim)
@@ -75,6 +94,7 @@ BEGIN
     verdict := 0;
     version := 0;
     "position" := head;
+    event_id := head_event;
     recorded_at := at;
     RETURN NEXT;
     IF cardinality(failed) > 0 THEN
@@ -90,7 +110,7 @@ BEGIN
             WINDOW lane AS (PARTITION BY c.stream ORDER BY c.ord)
         ) l;
         RETURN QUERY
-        SELECT c.ord::integer, v.verdict, v.stream, v.version, v.position, v.recorded_at
+        SELECT c.ord::integer, v.verdict, v.stream, v.version, v.position, NULL::uuid, v.recorded_at, NULL::boolean
         FROM unnest(c_stream, c_base, c_expected, c_first_event, c_key, c_request)
              WITH ORDINALITY AS c (stream, base, expected, first_event, key, request, ord)
         CROSS JOIN LATERAL (

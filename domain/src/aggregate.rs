@@ -30,25 +30,25 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
     fn evolve(self, event: &Self::Event) -> Self;
 
     /// The values that this state holds and that no other stream may hold.
-    fn claims(&self) -> Vec<Claim<Self::Rejection>> {
+    fn claims(&self) -> Vec<Claim<'_, Self::Rejection>> {
         Vec::new()
     }
 }
 
 /// A value that at most one stream holds at a time, within its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim<R> {
+pub struct Claim<'a, R> {
     /// The namespace, for example `lookup`.
     pub namespace: &'static str,
     /// The value as it is compared (already folded where case does not count).
-    pub value: String,
+    pub value: Cow<'a, str>,
     /// What a command is told that asks for a value another stream holds.
     pub refusal: R,
 }
 
-impl<R> Claim<R> {
+impl<'a, R> Claim<'a, R> {
     /// A claim on `value`; `refusal` is the answer to who comes second.
-    pub fn new<'a>(namespace: &'static str, value: impl Into<Cow<'a, str>>, refusal: R) -> Self {
-        Self { namespace, value: value.into().into_owned(), refusal }
+    pub fn new(namespace: &'static str, value: impl Into<Cow<'a, str>>, refusal: R) -> Self {
+        Self { namespace, value: value.into(), refusal }
     }
 }

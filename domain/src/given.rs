@@ -27,7 +27,7 @@ impl<A: Aggregate> Given<A> {
 
     /// Expects exactly these claims, in this order.
     #[track_caller]
-    pub(crate) fn then_claims(self, expected: impl IntoIterator<Item = Claim<A::Rejection>>) {
+    pub(crate) fn then_claims<'a>(self, expected: impl IntoIterator<Item = Claim<'a, A::Rejection>>) {
         assert_eq!(self.state.claims(), Vec::from_iter(expected));
     }
 }

@@ -249,7 +249,7 @@ impl Aggregate for User {
         }
     }
 
-    fn claims(&self) -> Vec<Claim<Rejection>> {
+    fn claims(&self) -> Vec<Claim<'_, Rejection>> {
         match self {
             Self::Unregistered => vec![],
             Self::Deleted { id } => vec![Claim::new(LOOKUP, id.as_str(), Rejection::IdTaken)],

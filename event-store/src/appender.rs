@@ -5,7 +5,8 @@
 //! touches the same claim or key, is under way. Within a batch the commands on
 //! one stream form a lane, each decided on what the one before it leaves.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,12 @@ use uuid::Uuid;
 use crate::clock::{Clock, IdSource};
 use crate::event::StreamId;
 use crate::job::{AnyJob, Lane, LaneState, Settled};
-use crate::store::{ClaimValue, EventStore, Proposal, StoreError, Verdict};
+use crate::known::{Epoch, Horizon, States};
+use crate::store::{Appended, ClaimValue, EventStore, Proposal, Seen, StoreError, Verdict};
+
+/// Hashing with the standard hasher would be a tenth of what a command costs here.
+type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
+type HashSet<K> = std::collections::HashSet<K, quick_cache::DefaultHashBuilder>;
 
 /// How many commands may wait for their answer before further ones are refused.
 const QUEUE: usize = 4_096;
@@ -39,6 +45,7 @@ pub struct Appender {
     jobs: mpsc::UnboundedSender<Box<dyn AnyJob>>,
     // The channel has no bound of its own: each job holds a permit until it is answered.
     admission: Arc<Semaphore>,
+    states: Arc<States>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
 }
@@ -54,12 +61,14 @@ impl Appender {
             waiting: VecDeque::new(),
             appending: JoinSet::new(),
             in_flight: Vec::new(),
+            horizon: Horizon::new(),
             answered: 0,
             blocked: false,
         };
         tokio::spawn(task.run());
         let admission = Arc::new(Semaphore::new(QUEUE));
-        Self { jobs, admission, clock: Arc::new(clock), ids: Arc::new(ids) }
+        let states = Arc::new(States::new());
+        Self { jobs, admission, states, clock: Arc::new(clock), ids: Arc::new(ids) }
     }
 
     pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
@@ -70,6 +79,11 @@ impl Appender {
         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
             job.fail(Arc::new(StoreError::stopped()));
         }
+    }
+
+    /// What the commands on this appender have left.
+    pub(crate) fn states(&self) -> &States {
+        &self.states
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -88,8 +102,9 @@ struct Task {
     /// Come, but not in a batch yet.
     waiting: VecDeque<Box<dyn AnyJob>>,
     /// At most two: while one holds the log's lock, the other is made ready behind it.
-    appending: JoinSet<Appended>,
+    appending: JoinSet<Answered>,
     in_flight: Vec<InFlight>,
+    horizon: Horizon,
     /// How many the last batch answered: they may be back in a moment.
     answered: usize,
     /// Whether what waits was found to wait for what is in flight.
@@ -101,13 +116,16 @@ struct InFlight {
     number: u64,
     jobs: usize,
     touched: Touched,
+    /// Its first and its last event.
+    ends: Option<(Uuid, Uuid)>,
 }
 
 /// A batch that the store has answered.
-struct Appended {
+struct Answered {
     number: u64,
     jobs: Vec<Box<dyn AnyJob>>,
-    result: Result<Vec<Verdict>, StoreError>,
+    epoch: NonZeroU64,
+    result: Result<Appended, StoreError>,
 }
 
 /// What two batches at a time must not share.
@@ -143,14 +161,14 @@ impl Task {
                 }
                 tokio::select! {
                     biased;
-                    Some(appended) = self.appending.join_next() => self.conclude(appended).await,
+                    Some(answered) = self.appending.join_next() => self.conclude(answered).await,
                     _ = clock.tick() => self.expire(),
                     job = self.queue.recv() => match job {
                         Some(job) => self.waiting.push_back(job),
                         None if self.appending.is_empty() => return,
                         // No more will come; what is under way is still to be answered.
-                        None => if let Some(appended) = self.appending.join_next().await {
-                            self.conclude(appended).await;
+                        None => if let Some(answered) = self.appending.join_next().await {
+                            self.conclude(answered).await;
                         },
                     },
                 }
@@ -205,43 +223,63 @@ impl Task {
             self.blocked = true;
             return;
         }
-        self.in_flight.push(InFlight { number, jobs: batch.len(), touched });
+        let (epoch, seen) = (self.horizon.epoch(), self.seen());
+        self.in_flight.push(InFlight { number, jobs: batch.len(), touched, ends: ends(&batch) });
         let store = self.store.clone();
-        self.appending.spawn(async move { Appended { number, jobs, result: append(&*store, &batch).await } });
+        self.appending.spawn(async move {
+            Answered { number, jobs, epoch, result: append(&*store, &batch, seen).await }
+        });
     }
 
-    async fn conclude(&mut self, appended: Result<Appended, tokio::task::JoinError>) {
+    /// How far the log is known to a batch that starts now.
+    fn seen(&self) -> Option<Seen> {
+        self.horizon.seen(self.in_flight.iter().find_map(|batch| batch.ends))
+    }
+
+    async fn conclude(&mut self, answered: Result<Answered, tokio::task::JoinError>) {
         self.blocked = false;
         self.answered = 0;
-        match appended {
-            Ok(Appended { number, jobs, result }) => {
+        match answered {
+            Ok(Answered { number, jobs, epoch, result }) => {
                 self.in_flight.retain(|batch| batch.number != number);
-                self.judge(jobs, result).await;
+                self.judge(jobs, epoch, result).await;
             }
             Err(error) => {
                 // Its jobs are gone with it, and their callers have been told so.
                 tracing::error!("A batch panicked: {error}");
                 self.in_flight.clear();
+                self.horizon.forget();
             }
         }
     }
 
-    async fn judge(&mut self, jobs: Vec<Box<dyn AnyJob>>, result: Result<Vec<Verdict>, StoreError>) {
+    async fn judge(
+        &mut self,
+        jobs: Vec<Box<dyn AnyJob>>,
+        sent: NonZeroU64,
+        result: Result<Appended, StoreError>,
+    ) {
         match result {
-            Ok(verdicts) => self.settle(jobs, verdicts),
+            Ok(appended) => {
+                let now = self.horizon.learn(sent, &appended);
+                self.settle(jobs, appended.verdicts, now);
+            }
             Err(StoreError::Refused(reason)) if jobs.len() > 1 => {
                 // One of them poisons the batch: halve until it stands alone.
                 tracing::warn!(batch = jobs.len(), "Will append a refused batch in halves: {reason}");
+                self.horizon.forget();
                 let mut first = VecDeque::from(jobs);
                 let second = first.split_off(first.len() / 2);
                 for half in [first, second] {
                     let (jobs, batch, _touched) = self.decide(half, BATCH);
-                    let result = append(&*self.store, &batch).await;
-                    Box::pin(self.judge(jobs, result)).await;
+                    let (epoch, seen) = (self.horizon.epoch(), self.seen());
+                    let result = append(&*self.store, &batch, seen).await;
+                    Box::pin(self.judge(jobs, epoch, result)).await;
                 }
             }
             Err(error) => {
                 tracing::error!(batch = jobs.len(), "Could not append: {error}");
+                self.horizon.forget();
                 let error = Arc::new(error);
                 for job in jobs {
                     job.fail(error.clone());
@@ -257,10 +295,10 @@ impl Task {
         candidates: VecDeque<Box<dyn AnyJob>>,
         share: usize,
     ) -> (Vec<Box<dyn AnyJob>>, Vec<Proposal>, Touched) {
-        let now = Instant::now();
+        let (now, epoch) = (Instant::now(), self.horizon.epoch());
         let (mut jobs, mut batch) = (Vec::with_capacity(share), Vec::with_capacity(share));
         let mut touched = Touched::default();
-        let mut put_off: HashSet<StreamId> = HashSet::new();
+        let mut put_off: HashSet<StreamId> = HashSet::default();
         for mut job in candidates {
             if job.deadline() < now {
                 late(job);
@@ -273,7 +311,7 @@ impl Task {
             }
             // A rule that panics costs its own command, not everybody's.
             let lane = touched.streams.get(job.stream());
-            let proposed = catch_unwind(AssertUnwindSafe(|| job.propose(lane)));
+            let proposed = catch_unwind(AssertUnwindSafe(|| job.propose(lane, epoch)));
             let proposed = proposed.unwrap_or_else(|_| Err(StoreError::Refused("its rules panicked".into())));
             let (proposal, lane) = match proposed {
                 Ok(proposed) => proposed,
@@ -295,12 +333,12 @@ impl Task {
         (jobs, batch, touched)
     }
 
-    fn settle(&mut self, jobs: Vec<Box<dyn AnyJob>>, verdicts: Vec<Verdict>) {
-        let mut confirmed: HashMap<StreamId, LaneState> = HashMap::new();
-        let mut stale: HashMap<StreamId, Vec<Box<dyn AnyJob>>> = HashMap::new();
+    fn settle(&mut self, jobs: Vec<Box<dyn AnyJob>>, verdicts: Vec<Verdict>, now: Epoch) {
+        let mut confirmed: HashMap<StreamId, LaneState> = HashMap::default();
+        let mut stale: HashMap<StreamId, Vec<Box<dyn AnyJob>>> = HashMap::default();
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             let stream = job.stream().clone();
-            match job.settle(verdict, confirmed.get(&stream).cloned()) {
+            match job.settle(verdict, confirmed.get(&stream).cloned(), now) {
                 Settled::Answered(reached) => {
                     self.answered += 1;
                     if let Some(reached) = reached {
@@ -321,10 +359,21 @@ fn late(job: Box<dyn AnyJob>) {
     job.fail(Arc::new(StoreError::Unavailable(late.into())));
 }
 
+/// The ids of the first and the last event of a batch.
+fn ends(batch: &[Proposal]) -> Option<(Uuid, Uuid)> {
+    let mut events = batch.iter().flat_map(|proposal| &proposal.events);
+    let first = events.next()?;
+    Some((first.id, events.next_back().unwrap_or(first).id))
+}
+
 /// Appends and measures.
-async fn append(store: &dyn EventStore, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
+async fn append(
+    store: &dyn EventStore,
+    batch: &[Proposal],
+    seen: Option<Seen>,
+) -> Result<Appended, StoreError> {
     let started = Instant::now();
-    let result = store.append(batch).await;
+    let result = store.append_seeing(batch, seen).await;
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!("annuaire_append_batch_size").record(batch.len() as f64);
     metrics::histogram!("annuaire_append_seconds").record(started.elapsed());

@@ -1,10 +1,10 @@
 //! The one write path: load a stream, decide on it, append through the [`Appender`].
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Aggregate;
-use moka::sync::Cache;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -12,12 +12,11 @@ use crate::appender::Appender;
 use crate::event::{Metadata, StreamId, Version};
 use crate::fold::{self, Loaded};
 use crate::job::Job;
+use crate::known::States;
 use crate::store::{EventStore, IdempotencyKey, StoreError};
 
 /// How long a command may wait for its turn and be decided again before it is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many streams' states are kept per aggregate.
-const CACHED_STREAMS: u64 = 100_000;
 
 /// A condition on the version that a command finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,14 +108,14 @@ pub(crate) fn count(outcome: &'static str) {
 pub struct Commands<A: Aggregate> {
     appender: Appender,
     store: Arc<dyn EventStore>,
-    cache: Cache<StreamId, Arc<Loaded<A>>>,
+    aggregate: PhantomData<fn() -> A>,
 }
 
 impl<A: Aggregate> Commands<A> {
     /// Commands on `store`, gathered by `appender` with those of other aggregates.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, appender: Appender) -> Self {
-        Self { appender, store, cache: Cache::new(CACHED_STREAMS) }
+        Self { appender, store, aggregate: PhantomData }
     }
 
     /// Decides on a command and makes its events durable before it returns.
@@ -132,8 +131,8 @@ impl<A: Aggregate> Commands<A> {
         };
         let deadline = Instant::now() + PATIENCE;
         let (reply, answer) = oneshot::channel();
-        let known = match self.cache.get(&request.stream) {
-            Some(cached) => Some(cached),
+        let known = match self.states().get(&request.stream) {
+            Some((kept, _)) => Some(kept),
             None if request.new_stream => Some(Arc::default()),
             None => None,
         };
@@ -177,13 +176,8 @@ impl<A: Aggregate> Commands<A> {
         self.store.holder(claim).await
     }
 
-    pub(crate) fn cached(&self, stream: &StreamId) -> Option<Arc<Loaded<A>>> {
-        self.cache.get(stream)
-    }
-
-    /// Keeps a state that the log confirmed.
-    pub(crate) fn keep(&self, stream: &StreamId, loaded: Arc<Loaded<A>>) {
-        self.cache.insert(stream.clone(), loaded);
+    pub(crate) fn states(&self) -> &States {
+        self.appender.states()
     }
 
     pub(crate) fn clock(&self) -> &dyn crate::Clock {

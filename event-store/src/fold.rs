@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use crate::event::{Position, Recorded, StoredEvent, StreamId, Version};
 use crate::store::{EventStore, StoreError};
 
 /// How many streams' states a reader of the log keeps.
-const KEPT_STATES: u64 = 100_000;
+const KEPT_STATES: usize = 100_000;
 
 /// An aggregate's state as of one version of its stream.
 #[derive(Clone, Debug, PartialEq)]

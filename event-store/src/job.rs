@@ -1,11 +1,12 @@
 //! A command on its way through the appender, whatever its aggregate.
 
 use std::any::Any;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::Aggregate;
+use domain::{Aggregate, Claim};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::codec::{self, SCHEMA_VERSION};
 use crate::event::{Position, StreamId, Version};
 use crate::execute::{Commands, ExecuteError, Executed, Request};
 use crate::fold::Loaded;
+use crate::known::{Epoch, States};
 use crate::store::{ClaimValue, NewEvent, Proposal, StoreError, Verdict};
 
 /// The state of a stream within a batch: an `Arc<Loaded<A>>` of its aggregate.
@@ -24,11 +26,13 @@ pub(crate) trait AnyJob: Send {
     fn stream(&self) -> &StreamId;
     fn deadline(&self) -> Instant;
     /// Decides on the state that the lane has reached, or, as the first of its
-    /// lane, on the newest state known. Returns what the lane reaches with it.
-    fn propose(&mut self, lane: Option<&Lane>) -> Result<(Proposal, Lane), StoreError>;
+    /// lane, on the newest state known; that of the epoch `now` needs no look.
+    /// Returns what the lane reaches with it.
+    fn propose(&mut self, lane: Option<&Lane>, now: NonZeroU64) -> Result<(Proposal, Lane), StoreError>;
     /// Answers the caller, or gives the job back to be decided again. `before`
-    /// is what the log confirmed of its lane in this batch.
-    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>) -> Settled;
+    /// is what the log confirmed of its lane in this batch; what it confirms
+    /// now is kept as of the epoch `now`.
+    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>, now: Epoch) -> Settled;
     /// Forgets what was decided on and reads it again.
     async fn reload(&mut self) -> Result<LaneState, StoreError>;
     /// Takes a state that another job of the same stream has reloaded.
@@ -40,6 +44,8 @@ pub(crate) trait AnyJob: Send {
 #[derive(Clone)]
 pub(crate) struct Lane {
     pub(crate) base: Version,
+    /// Whether the base is that of a state of the present epoch.
+    pub(crate) seen: bool,
     pub(crate) state: LaneState,
 }
 
@@ -110,20 +116,22 @@ impl<A: Aggregate> Job<A> {
         let _ = self.reply.send(answer);
     }
 
-    /// The newest state known of the stream.
-    fn newest(&self) -> Arc<Loaded<A>> {
-        match self.commands.cached(&self.request.stream) {
-            Some(cached) if cached.version > self.known.version => cached,
-            Some(_) | None => self.known.clone(),
+    fn states(&self) -> &States {
+        self.commands.states()
+    }
+
+    /// The newest state known of the stream. What was read is of no epoch: by now we may have written ourselves.
+    fn newest(&self) -> (Arc<Loaded<A>>, Epoch) {
+        match self.states().get::<A>(&self.request.stream) {
+            Some((kept, epoch)) if kept.version >= self.known.version => (kept, epoch),
+            Some(_) | None => (self.known.clone(), None),
         }
     }
 
     /// Decides on a state: what it would become, and the events for it.
     fn decide(&self, on: &Loaded<A>) -> (Outcome<A>, Vec<A::Event>) {
-        let holds = |found_by: &ClaimValue| {
-            let mut claims = on.state.claims().into_iter();
-            claims.any(|claim| claim.namespace == found_by.namespace && claim.value == found_by.value)
-        };
+        let holds =
+            |found_by: &ClaimValue| on.state.claims().iter().any(|claim| ClaimValue::of(claim) == *found_by);
         if self.request.found_by.as_ref().is_some_and(|found_by| !holds(found_by)) {
             return (Err(ExecuteError::NotFoundByClaim), Vec::new());
         }
@@ -159,6 +167,7 @@ impl<A: Aggregate> Job<A> {
         before: Arc<Loaded<A>>,
         first: Option<Position>,
         recorded_at: DateTime<Utc>,
+        now: Epoch,
     ) -> Settled {
         let after = match (&decided.outcome, first) {
             (Ok(state), Some(first)) => Arc::new(Loaded {
@@ -171,7 +180,7 @@ impl<A: Aggregate> Job<A> {
             (Ok(_), None) | (Err(_), _) => before,
         };
         let stream = self.request.stream.clone();
-        self.commands.keep(&stream, after.clone());
+        self.states().keep(stream.clone(), after.clone(), now);
         let answer = decided.outcome.map(|_| Executed { stream, after: after.clone(), repeated: false });
         self.reply(answer);
         Settled::Answered(Some(after))
@@ -199,11 +208,11 @@ impl<A: Aggregate> AnyJob for Job<A> {
         self.deadline
     }
 
-    fn propose(&mut self, lane: Option<&Lane>) -> Result<(Proposal, Lane), StoreError> {
-        let in_lane = lane.and_then(|lane| Some((lane.base, downcast::<A>(&lane.state)?)));
-        let (base, on) = in_lane.unwrap_or_else(|| {
-            let newest = self.newest();
-            (newest.version, newest)
+    fn propose(&mut self, lane: Option<&Lane>, now: NonZeroU64) -> Result<(Proposal, Lane), StoreError> {
+        let in_lane = lane.and_then(|lane| Some((lane.base, lane.seen, downcast::<A>(&lane.state)?)));
+        let (base, seen, on) = in_lane.unwrap_or_else(|| {
+            let (newest, epoch) = self.newest();
+            (newest.version, epoch == Some(now), newest)
         });
         let (outcome, events) = self.decide(&on);
         let encoded = self.encode(&events)?;
@@ -214,19 +223,13 @@ impl<A: Aggregate> AnyJob for Job<A> {
             Ok(after) if count > 0 => (on.state.claims(), after.claims()),
             Ok(_) | Err(_) => (Vec::new(), Vec::new()),
         };
-        let value =
-            |claim: &domain::Claim<_>| ClaimValue { namespace: claim.namespace, value: claim.value.clone() };
-        let held_values: Vec<_> = held.iter().map(value).collect();
-        let (mut take, mut refusals) = (Vec::new(), Vec::new());
-        let mut release = held_values.clone();
-        for claim in wanted {
-            let value = value(&claim);
-            release.retain(|held| *held != value);
-            if !held_values.contains(&value) {
-                take.push(value);
-                refusals.push(claim.refusal);
-            }
-        }
+        let is_in = |claim: &Claim<_>, claims: &[Claim<_>]| {
+            claims.iter().any(|other| (other.namespace, &other.value) == (claim.namespace, &claim.value))
+        };
+        let taken = || wanted.iter().filter(|claim| !is_in(claim, &held));
+        let take = taken().map(ClaimValue::of).collect();
+        let refusals = taken().map(|claim| claim.refusal.clone()).collect();
+        let release = held.iter().filter(|claim| !is_in(claim, &wanted)).map(ClaimValue::of).collect();
 
         // Times and position are the log's to give; until then the old ones stand in.
         let reached: LaneState = match &outcome {
@@ -239,6 +242,7 @@ impl<A: Aggregate> AnyJob for Job<A> {
             stream: self.request.stream.clone(),
             base,
             expected: on.version,
+            seen,
             events: encoded,
             take,
             release,
@@ -246,17 +250,17 @@ impl<A: Aggregate> AnyJob for Job<A> {
             keep_key: outcome.is_ok(),
         };
         self.decided = Some(Decided { on, outcome, events: count, refusals });
-        Ok((proposal, Lane { base, state: reached }))
+        Ok((proposal, Lane { base, seen, state: reached }))
     }
 
-    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>) -> Settled {
+    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>, now: Epoch) -> Settled {
         let Some(decided) = self.decided.take() else {
             return Settled::Again(self);
         };
         match verdict {
             Verdict::Done { first, recorded_at } => {
                 let before = before.and_then(|state| downcast(&state)).unwrap_or(decided.on.clone());
-                self.confirmed(decided, before, first, recorded_at)
+                self.confirmed(decided, before, first, recorded_at, now)
             }
             Verdict::Repeated { stream, version } => {
                 self.repeat(stream, version);
@@ -279,7 +283,6 @@ impl<A: Aggregate> AnyJob for Job<A> {
 
     async fn reload(&mut self) -> Result<LaneState, StoreError> {
         self.known = self.commands.load_until(&self.request.stream, self.deadline).await?;
-        self.commands.keep(&self.request.stream, self.known.clone());
         Ok(self.known.clone())
     }
 
@@ -294,6 +297,6 @@ impl<A: Aggregate> AnyJob for Job<A> {
     }
 }
 
-fn downcast<A: Aggregate>(state: &LaneState) -> Option<Arc<Loaded<A>>> {
+pub(crate) fn downcast<A: Aggregate>(state: &LaneState) -> Option<Arc<Loaded<A>>> {
     state.clone().downcast().ok()
 }

@@ -17,6 +17,7 @@ mod execute;
 mod fold;
 mod gather;
 mod job;
+mod known;
 pub mod postgres;
 pub mod reader;
 mod search;
@@ -33,6 +34,7 @@ pub use gather::Gather;
 pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{
-    ClaimValue, EventStore, IdempotencyKey, LogId, NewEvent, Proposal, Replay, StoreError, Verdict,
+    Appended, ClaimValue, EventStore, IdempotencyKey, Landmark, LogId, NewEvent, Proposal, Replay, Seen,
+    StoreError, Verdict,
 };
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};

@@ -24,7 +24,15 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// A lost answer is settled inside: the batch is sent again until it is
     /// known what became of it, or [`StoreError::Unavailable`] is returned.
-    async fn append(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError>;
+    ///
+    /// `seen` spares the check of the versions that the caller knows to be right as of there
+    /// ([`Proposal::seen`]), if nobody else has written since; [`None`] checks all.
+    async fn append_seeing(&self, batch: &[Proposal], seen: Option<Seen>) -> Result<Appended, StoreError>;
+
+    /// As [`EventStore::append_seeing`], for who has seen nothing.
+    async fn append(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
+        Ok(self.append_seeing(batch, None).await?.verdicts)
+    }
 
     /// The events of a stream in order, versions `after + 1 ..= up_to`.
     async fn read_stream(
@@ -103,6 +111,8 @@ pub struct Proposal {
     pub base: Version,
     /// The version it was decided on: `base` and what its lane appends before.
     pub expected: Version,
+    /// Whether `base` is known to be right as of [`Seen`].
+    pub seen: bool,
     /// What it appends; nothing for a no-op or a refusal, which then only
     /// hold if the stream is at the expected version.
     pub events: Vec<NewEvent>,
@@ -114,6 +124,37 @@ pub struct Proposal {
     pub key: Option<IdempotencyKey>,
     /// Whether the key is kept: not for a refusal, which is decided again.
     pub keep_key: bool,
+}
+
+/// An event and where it stands: a log that was restored and went on has another one there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landmark {
+    /// Where.
+    pub position: Position,
+    /// Which.
+    pub event_id: Uuid,
+}
+
+/// Up to where a caller knows the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The last event that the caller has heard of.
+    pub last: Landmark,
+    /// The first and the last event of another batch of the caller's, which may by now stand behind it.
+    pub own: Option<(Uuid, Uuid)>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// Of each command.
+    pub verdicts: Vec<Verdict>,
+    /// The last event before this batch; [`None`] in an empty log.
+    pub before: Option<Landmark>,
+    /// The last event with what this batch has stored.
+    pub after: Option<Landmark>,
+    /// Whether nobody but the caller has written between [`Seen`] and this batch.
+    pub alone: bool,
 }
 
 /// An event to be stored.
@@ -138,6 +179,14 @@ pub struct ClaimValue {
     pub namespace: &'static str,
     /// The value.
     pub value: String,
+}
+
+impl ClaimValue {
+    /// The value of an aggregate's claim.
+    #[must_use]
+    pub fn of<R>(claim: &domain::Claim<'_, R>) -> Self {
+        Self { namespace: claim.namespace, value: claim.value.as_ref().to_owned() }
+    }
 }
 
 /// A client's key for a command that must count once, as stored: hashes only.

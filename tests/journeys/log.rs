@@ -91,7 +91,17 @@ impl Log {
         };
         let (stream, events) = (StreamId::new(User::CATEGORY, id), vec![event]);
         let (take, release, key) = (vec![], vec![], None);
-        let proposal = Proposal { stream, base: 0, expected: 0, events, take, release, key, keep_key: false };
+        let proposal = Proposal {
+            stream,
+            base: 0,
+            expected: 0,
+            seen: false,
+            events,
+            take,
+            release,
+            key,
+            keep_key: false,
+        };
         self.store.append(&[proposal]).await.unwrap();
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{PostgresStore, head};
 use crate::event::Position;
-use crate::store::{Proposal, StoreError, Verdict};
+use crate::store::{Appended, Landmark, Proposal, Seen, StoreError, Verdict};
 
 /// From its first sending on: how long a batch may take, and is sent again, until its outcome is known.
 const UNCLEAR_LIMIT: Duration = Duration::from_secs(5);
@@ -30,8 +30,12 @@ const APPENDER_SETTINGS: &str = "
     SET idle_in_transaction_session_timeout = '5s'";
 
 impl PostgresStore {
-    pub(super) async fn append_batch(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
-        let columns = Columns::of(batch, |claim| self.claim(claim));
+    pub(super) async fn append_batch(
+        &self,
+        batch: &[Proposal],
+        seen: Option<Seen>,
+    ) -> Result<Appended, StoreError> {
+        let columns = Columns::of(batch, seen, |claim| self.claim(claim));
         let started = Instant::now();
         let mut sent: Option<Instant> = None;
         let deadline = |sent: Option<Instant>| {
@@ -45,7 +49,7 @@ impl PostgresStore {
                     match timeout_at(deadline(sent), columns.send(&mut connection)).await {
                         Ok(Ok(rows)) => {
                             self.appenders.lock().await.push(connection);
-                            return self.verdicts(batch, &rows);
+                            return self.appended(batch, &rows);
                         }
                         Ok(Err(error)) => error,
                         Err(_) => sqlx::Error::PoolTimedOut,
@@ -83,11 +87,17 @@ impl PostgresStore {
         Ok(connection)
     }
 
-    fn verdicts(&self, batch: &[Proposal], rows: &[Row]) -> Result<Vec<Verdict>, StoreError> {
+    fn appended(&self, batch: &[Proposal], rows: &[Row]) -> Result<Appended, StoreError> {
         let strange = |what: &str| StoreError::Corrupt(format!("append_batch answered without {what}"));
         let (batch_row, losers) = rows.split_first().ok_or_else(|| strange("a row"))?;
         let recorded_at = batch_row.recorded_at.ok_or_else(|| strange("a time"))?;
         let mut head = batch_row.position.ok_or_else(|| strange("a head"))?;
+        let landmark = |position, event_id: Option<_>| {
+            Some(Landmark { position: Position::new(position), event_id: event_id? })
+        };
+        let before = landmark(head, batch_row.event_id);
+        let mut event_id = batch_row.event_id;
+        let alone = batch_row.alone.ok_or_else(|| strange("who has written"))?;
         let mut losers = losers.iter().peekable();
         let mut claims_before = 0;
         let mut verdicts = Vec::with_capacity(batch.len());
@@ -96,6 +106,7 @@ impl PostgresStore {
                 None => {
                     let first = (!proposal.events.is_empty()).then_some(Position::new(head + 1));
                     head += i64::try_from(proposal.events.len()).unwrap_or(i64::MAX);
+                    event_id = proposal.events.last().map(|event| event.id).or(event_id);
                     Verdict::Done { first, recorded_at }
                 }
                 Some(row) => row.verdict(claims_before).ok_or_else(|| strange("a known verdict"))?,
@@ -108,7 +119,7 @@ impl PostgresStore {
         }
         head::note(&self.head, Position::new(head));
         head::note(&self.appended, Position::new(head));
-        Ok(verdicts)
+        Ok(Appended { verdicts, before, after: landmark(head, event_id), alone })
     }
 }
 
@@ -133,7 +144,9 @@ struct Row {
     stream: Option<String>,
     version: i32,
     position: Option<i64>,
+    event_id: Option<Uuid>,
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
+    alone: Option<bool>,
 }
 
 impl Row {
@@ -153,9 +166,14 @@ impl Row {
 /// The arguments of `append_batch`; its text says what each column is.
 #[derive(Default)]
 struct Columns<'a> {
+    seen: Option<i64>,
+    seen_event: Option<Uuid>,
+    own_first: Option<Uuid>,
+    own_last: Option<Uuid>,
     c_stream: Vec<&'a str>,
     c_base: Vec<i32>,
     c_expected: Vec<i32>,
+    c_seen: Vec<bool>,
     c_version: Vec<i32>,
     c_first_event: Vec<Option<Uuid>>,
     c_key: Vec<Option<Uuid>>,
@@ -177,13 +195,21 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a [Proposal], hash: impl Fn(&crate::ClaimValue) -> Uuid) -> Self {
-        let mut columns = Self::default();
+    fn of(batch: &'a [Proposal], seen: Option<Seen>, hash: impl Fn(&crate::ClaimValue) -> Uuid) -> Self {
+        let own = seen.and_then(|seen| seen.own);
+        let mut columns = Self {
+            seen: seen.map(|seen| seen.last.position.get()),
+            seen_event: seen.map(|seen| seen.last.event_id),
+            own_first: own.map(|(first, _)| first),
+            own_last: own.map(|(_, last)| last),
+            ..Self::default()
+        };
         for (command, proposal) in (1..).zip(batch) {
             let stream = proposal.stream.as_str();
             columns.c_stream.push(stream);
             columns.c_base.push(proposal.base);
             columns.c_expected.push(proposal.expected);
+            columns.c_seen.push(proposal.seen);
             columns.c_first_event.push(proposal.events.first().map(|event| event.id));
             columns.c_key.push(proposal.key.map(|key| key.key));
             columns.c_request.push(proposal.key.map(|key| key.request));
@@ -219,13 +245,18 @@ impl<'a> Columns<'a> {
             Row,
             r#"
             SELECT command AS "command!", verdict AS "verdict!", stream, version AS "version!",
-                   "position", recorded_at
-            FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                              $13, $14, $15, $16, $17, $18, $19, $20, $21)
+                   "position", event_id, recorded_at, alone
+            FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                              $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
             "#,
+            self.seen,
+            self.seen_event,
+            self.own_first,
+            self.own_last,
             &self.c_stream as _,
             &self.c_base,
             &self.c_expected,
+            &self.c_seen,
             &self.c_version,
             &self.c_first_event as _,
             &self.c_key as _,

@@ -21,7 +21,9 @@ use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
-use crate::store::{ClaimValue, EventStore, LogId, Proposal, Replay, StoreError, Verdict, leading_128_bits};
+use crate::store::{
+    Appended, ClaimValue, EventStore, LogId, Proposal, Replay, Seen, StoreError, leading_128_bits,
+};
 
 /// The migrations of the log and of the read models beside it.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -109,8 +111,8 @@ impl PostgresStore {
 
 #[async_trait]
 impl EventStore for PostgresStore {
-    async fn append(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
-        self.append_batch(batch).await
+    async fn append_seeing(&self, batch: &[Proposal], seen: Option<Seen>) -> Result<Appended, StoreError> {
+        self.append_batch(batch, seen).await
     }
 
     async fn read_stream(

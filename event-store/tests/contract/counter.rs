@@ -59,7 +59,7 @@ impl Aggregate for Counter {
         }
     }
 
-    fn claims(&self) -> Vec<Claim<Rejection>> {
+    fn claims(&self) -> Vec<Claim<'_, Rejection>> {
         self.label.iter().map(|label| Claim::new("label", label.as_str(), Rejection::LabelTaken)).collect()
     }
 }

@@ -11,6 +11,7 @@ mod model;
 mod plans;
 mod readers;
 mod reads;
+mod seen;
 
 use std::sync::Arc;
 
@@ -53,6 +54,11 @@ contract! {
     cases::the_log_is_read_in_order_from_a_position
     cases::news_of_the_head_wakes_a_reader
     cases::a_reader_refuses_a_log_that_is_not_its_own
+    seen::a_batch_tells_where_the_log_ended_and_ends
+    seen::who_has_seen_the_end_is_alone
+    seen::what_others_wrote_since_is_looked_up
+    seen::others_are_noticed_on_either_side_of_a_batch_of_ones_own
+    seen::a_log_that_was_set_back_and_has_gone_on_is_looked_up
     reads::a_stream_is_read_backwards
     reads::the_log_is_replayed_as_it_is_read
     reads::a_replay_that_nobody_reads_to_its_end_costs_no_connection

@@ -1,0 +1,97 @@
+//! The list of cases, continued: what a caller knows of the log, and how little that may be trusted.
+
+use std::sync::Arc;
+
+use event_store::{Appended, EventStore, Landmark, Position, Proposal, Seen, Verdict, Version};
+use uuid::Uuid;
+
+use crate::cases::{append, event, stream};
+
+type Store = Arc<dyn EventStore>;
+
+/// A command whose version the caller takes for known.
+fn known(id: &str, at: Version, events: usize) -> Proposal {
+    Proposal { seen: true, ..append(id, at, events) }
+}
+
+fn ends(batch: &[Proposal]) -> (Uuid, Uuid) {
+    let events: Vec<_> = batch.iter().flat_map(|proposal| &proposal.events).collect();
+    (events[0].id, events[events.len() - 1].id)
+}
+
+fn beside(appended: &Appended, own: &[Proposal]) -> Option<Seen> {
+    appended.after.map(|last| Seen { last, own: Some(ends(own)) })
+}
+
+fn after(appended: &Appended) -> Option<Seen> {
+    appended.after.map(|last| Seen { last, own: None })
+}
+
+fn is_done(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Done { .. })
+}
+
+pub(crate) async fn a_batch_tells_where_the_log_ended_and_ends(store: Store) {
+    let empty = store.append_seeing(&[append("a", 0, 0)], None).await.unwrap();
+    assert_eq!((empty.before, empty.after, empty.alone), (None, None, false));
+    let proposals = [append("a", 0, 2), append("b", 5, 1), append("c", 0, 1), append("d", 0, 0)];
+    let first = store.append_seeing(&proposals, None).await.unwrap();
+    let last = Landmark { position: Position::new(3), event_id: proposals[2].events[0].id };
+    assert_eq!((first.before, first.after), (None, Some(last)));
+    let checked = store.append_seeing(&[append("a", 2, 0)], None).await.unwrap();
+    assert_eq!((checked.before, checked.after), (Some(last), Some(last)));
+}
+
+pub(crate) async fn who_has_seen_the_end_is_alone(store: Store) {
+    let first = store.append_seeing(&[append("a", 0, 1)], None).await.unwrap();
+    assert!(!first.alone, "it had seen nothing");
+    let own = [append("a", 1, 2), append("b", 0, 1)];
+    let own_is_not_there_yet = store.append_seeing(&[known("c", 0, 1)], beside(&first, &own)).await.unwrap();
+    assert!(own_is_not_there_yet.alone);
+    let seen = beside(&own_is_not_there_yet, &own);
+    assert!(store.append_seeing(&own, after(&own_is_not_there_yet)).await.unwrap().alone);
+    let second = store.append_seeing(&[known("c", 1, 1), known("d", 0, 0)], seen).await.unwrap();
+    assert!(second.alone && second.verdicts.iter().all(is_done), "{second:?}");
+}
+
+pub(crate) async fn what_others_wrote_since_is_looked_up(store: Store) {
+    let seen = after(&store.append_seeing(&[append("a", 0, 1), append("b", 0, 1)], None).await.unwrap());
+    store.append(&[append("a", 1, 1)]).await.unwrap();
+    let batch = [known("a", 1, 1), known("b", 1, 1), known("a", 2, 0)];
+    let appended = store.append_seeing(&batch, seen).await.unwrap();
+    assert!(!appended.alone);
+    assert_eq!(appended.verdicts[0], Verdict::Stale);
+    assert!(is_done(&appended.verdicts[1]));
+}
+
+pub(crate) async fn others_are_noticed_on_either_side_of_a_batch_of_ones_own(store: Store) {
+    for (round, others_are_first) in [true, false].into_iter().enumerate() {
+        let (a, b) = (format!("a{round}"), format!("b{round}"));
+        let first = store.append_seeing(&[append(&a, 0, 1)], None).await.unwrap();
+        let own = [append(&b, 0, 3)];
+        if others_are_first {
+            store.append(&[append(&a, 1, 1)]).await.unwrap();
+            store.append(&own).await.unwrap();
+        } else {
+            store.append(&own).await.unwrap();
+            store.append(&[append(&a, 1, 1)]).await.unwrap();
+        }
+        let appended = store.append_seeing(&[known(&a, 1, 1)], beside(&first, &own)).await.unwrap();
+        assert_eq!((appended.alone, &appended.verdicts[..]), (false, &[Verdict::Stale][..]));
+    }
+}
+
+pub(crate) async fn a_log_that_was_set_back_and_has_gone_on_is_looked_up(store: Store) {
+    let first = store.append_seeing(&[append("a", 0, 1), append("b", 0, 1)], None).await.unwrap();
+    // As if there had been another event, and a third one on `a`.
+    let last = Landmark { event_id: event().id, ..first.after.unwrap() };
+    let own = [append("c", 0, 1)];
+    for own in [None, Some(ends(&own))] {
+        let appended = store.append_seeing(&[known("a", 3, 1)], Some(Seen { last, own })).await.unwrap();
+        assert_eq!((appended.alone, &appended.verdicts[..]), (false, &[Verdict::Stale][..]));
+    }
+    store.append(&own).await.unwrap();
+    let seen = Some(Seen { last, own: Some(ends(&own)) });
+    assert_eq!(store.append_seeing(&[known("a", 3, 1)], seen).await.unwrap().verdicts, [Verdict::Stale]);
+    assert_eq!(store.read_stream(&stream("a"), 0, Version::MAX).await.unwrap().len(), 1);
+}
