@@ -9,7 +9,7 @@
 --
 -- Looking up a stream's version costs more than storing an event. So the caller says up to where it
 -- knows the log (the event seen_event at position seen, and the first and the last event of another
--- batch of its own that may stand behind it) and which versions are right as of there (c_seen): if
+-- batch of its own that may stand behind it) and which versions are right as of there (c_known): if
 -- nobody else has written since, these need no look.
 --
 -- Answers one row for command 0: the head before the batch, the event there, the batch's time, and
@@ -17,7 +17,7 @@
 -- others took the positions head+1, head+2 … in order.
 CREATE FUNCTION append_batch(
     seen bigint, seen_event uuid, own_first uuid, own_last uuid,
-    c_stream text[], c_base integer[], c_expected integer[], c_seen boolean[], c_version integer[],
+    c_stream text[], c_base integer[], c_expected integer[], c_known boolean[], c_version integer[],
     c_first_event uuid[],
     c_key uuid[], c_request uuid[], c_keep_key boolean[],
     t_command integer[], t_claim uuid[],
@@ -62,16 +62,19 @@ BEGIN
     at := greatest(clock_timestamp(), at);
 
     alone := coalesce(head = seen AND head_event = seen_event, false);
-    IF head_event = own_last THEN
-        -- A batch stands in one piece: what is between its first and its last event is of it.
-        alone := coalesce(seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen)
-                      AND own_first = (SELECT e.event_id FROM events e WHERE e.position = seen + 1), false);
+    IF NOT alone AND head_event = own_last THEN
+        -- What one transaction has stored stands in one piece. A batch that was sent twice may have been
+        -- stored in two, with others' events between them.
+        alone := coalesce(
+            seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen)
+            AND (SELECT e.xmin FROM events e WHERE e.position = seen + 1 AND e.event_id = own_first)
+              = (SELECT e.xmin FROM events e WHERE e.position = head), false);
     END IF;
-    IF NOT alone OR false = ANY (c_seen) THEN
+    IF NOT alone OR false = ANY (c_known) THEN
         failed := ARRAY(
             SELECT c.ord
             FROM generate_series(1, cardinality(c_stream)) AS c (ord)
-            WHERE NOT (alone AND c_seen[c.ord])
+            WHERE (alone AND c_known[c.ord]) IS NOT TRUE
               AND c_base[c.ord] <> coalesce((SELECT e.version FROM events e
                                              WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
                                              ORDER BY e.version DESC LIMIT 1), 0));

@@ -6,21 +6,20 @@
 //! one stream form a lane, each decided on what the one before it leaves.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
 use crate::event::StreamId;
 use crate::job::{AnyJob, Lane, LaneState, Settled};
-use crate::known::{Epoch, Horizon, States};
-use crate::store::{Appended, ClaimValue, EventStore, Proposal, Seen, StoreError, Verdict};
+use crate::known::{Epoch, Horizon, PAST, States};
+use crate::store::{Appended, ClaimValue, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
 
 /// Hashing with the standard hasher would be a tenth of what a command costs here.
 type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
@@ -113,7 +112,7 @@ struct Task {
 
 /// A batch under way.
 struct InFlight {
-    number: u64,
+    task: tokio::task::Id,
     jobs: usize,
     touched: Touched,
     /// Its first and its last event.
@@ -122,9 +121,8 @@ struct InFlight {
 
 /// A batch that the store has answered.
 struct Answered {
-    number: u64,
     jobs: Vec<Box<dyn AnyJob>>,
-    epoch: NonZeroU64,
+    epoch: Epoch,
     result: Result<Appended, StoreError>,
 }
 
@@ -153,7 +151,7 @@ impl Task {
     async fn run(mut self) {
         let mut clock = tokio::time::interval(EXPIRE_EVERY);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        for number in 0.. {
+        loop {
             loop {
                 self.take_what_came();
                 if self.next_batch_is_due() {
@@ -161,13 +159,13 @@ impl Task {
                 }
                 tokio::select! {
                     biased;
-                    Some(answered) = self.appending.join_next() => self.conclude(answered).await,
+                    Some(answered) = self.appending.join_next_with_id() => self.conclude(answered).await,
                     _ = clock.tick() => self.expire(),
                     job = self.queue.recv() => match job {
                         Some(job) => self.waiting.push_back(job),
                         None if self.appending.is_empty() => return,
                         // No more will come; what is under way is still to be answered.
-                        None => if let Some(answered) = self.appending.join_next().await {
+                        None => if let Some(answered) = self.appending.join_next_with_id().await {
                             self.conclude(answered).await;
                         },
                     },
@@ -176,7 +174,7 @@ impl Task {
             if self.in_flight.is_empty() {
                 self.gather().await;
             }
-            self.start(number);
+            self.start();
         }
     }
 
@@ -214,7 +212,7 @@ impl Task {
     }
 
     /// Starts a batch with half of what there is, if that is not small: so two keep each other company.
-    fn start(&mut self, number: u64) {
+    fn start(&mut self) {
         let in_flight: usize = self.in_flight.iter().map(|batch| batch.jobs).sum();
         let share = (self.waiting.len() + in_flight).div_ceil(2).clamp(SMALL, BATCH);
         let candidates = std::mem::take(&mut self.waiting);
@@ -224,11 +222,11 @@ impl Task {
             return;
         }
         let (epoch, seen) = (self.horizon.epoch(), self.seen());
-        self.in_flight.push(InFlight { number, jobs: batch.len(), touched, ends: ends(&batch) });
-        let store = self.store.clone();
-        self.appending.spawn(async move {
-            Answered { number, jobs, epoch, result: append(&*store, &batch, seen).await }
-        });
+        let (store, commands, ends) = (self.store.clone(), batch.len(), ends(&batch));
+        let task = self
+            .appending
+            .spawn(async move { Answered { jobs, epoch, result: append(&*store, &batch, seen).await } });
+        self.in_flight.push(InFlight { task: task.id(), jobs: commands, touched, ends });
     }
 
     /// How far the log is known to a batch that starts now.
@@ -236,33 +234,26 @@ impl Task {
         self.horizon.seen(self.in_flight.iter().find_map(|batch| batch.ends))
     }
 
-    async fn conclude(&mut self, answered: Result<Answered, tokio::task::JoinError>) {
+    async fn conclude(&mut self, answered: Result<(tokio::task::Id, Answered), JoinError>) {
         self.blocked = false;
         self.answered = 0;
+        let task = answered.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        self.in_flight.retain(|batch| batch.task != task);
         match answered {
-            Ok(Answered { number, jobs, epoch, result }) => {
-                self.in_flight.retain(|batch| batch.number != number);
-                self.judge(jobs, epoch, result).await;
-            }
+            Ok((_, Answered { jobs, epoch, result })) => self.judge(jobs, epoch, result).await,
             Err(error) => {
                 // Its jobs are gone with it, and their callers have been told so.
                 tracing::error!("A batch panicked: {error}");
-                self.in_flight.clear();
                 self.horizon.forget();
             }
         }
     }
 
-    async fn judge(
-        &mut self,
-        jobs: Vec<Box<dyn AnyJob>>,
-        sent: NonZeroU64,
-        result: Result<Appended, StoreError>,
-    ) {
+    async fn judge(&mut self, jobs: Vec<Box<dyn AnyJob>>, sent: Epoch, result: Result<Appended, StoreError>) {
         match result {
             Ok(appended) => {
-                let now = self.horizon.learn(sent, &appended);
-                self.settle(jobs, appended.verdicts, now);
+                let epoch = self.horizon.learn(sent, &appended);
+                self.settle(jobs, appended.verdicts, appended.before, epoch);
             }
             Err(StoreError::Refused(reason)) if jobs.len() > 1 => {
                 // One of them poisons the batch: halve until it stands alone.
@@ -333,12 +324,22 @@ impl Task {
         (jobs, batch, touched)
     }
 
-    fn settle(&mut self, jobs: Vec<Box<dyn AnyJob>>, verdicts: Vec<Verdict>, now: Epoch) {
+    fn settle(
+        &mut self,
+        jobs: Vec<Box<dyn AnyJob>>,
+        verdicts: Vec<Verdict>,
+        before: Option<Landmark>,
+        epoch: Epoch,
+    ) {
         let mut confirmed: HashMap<StreamId, LaneState> = HashMap::default();
         let mut stale: HashMap<StreamId, Vec<Box<dyn AnyJob>>> = HashMap::default();
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             let stream = job.stream().clone();
-            match job.settle(verdict, confirmed.get(&stream).cloned(), now) {
+            // An earlier try of this batch has stored it: the stream may have gone on since.
+            let stored_before = matches!(verdict, Verdict::Done { first: Some(first), .. }
+                if before.is_some_and(|before| first <= before.position));
+            let epoch = if stored_before { PAST } else { epoch };
+            match job.settle(verdict, confirmed.get(&stream).cloned(), epoch) {
                 Settled::Answered(reached) => {
                     self.answered += 1;
                     if let Some(reached) = reached {

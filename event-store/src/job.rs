@@ -1,7 +1,6 @@
 //! A command on its way through the appender, whatever its aggregate.
 
 use std::any::Any;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +13,7 @@ use crate::codec::{self, SCHEMA_VERSION};
 use crate::event::{Position, StreamId, Version};
 use crate::execute::{Commands, ExecuteError, Executed, Request};
 use crate::fold::Loaded;
-use crate::known::{Epoch, States};
+use crate::known::{Epoch, PAST, States};
 use crate::store::{ClaimValue, NewEvent, Proposal, StoreError, Verdict};
 
 /// The state of a stream within a batch: an `Arc<Loaded<A>>` of its aggregate.
@@ -26,13 +25,13 @@ pub(crate) trait AnyJob: Send {
     fn stream(&self) -> &StreamId;
     fn deadline(&self) -> Instant;
     /// Decides on the state that the lane has reached, or, as the first of its
-    /// lane, on the newest state known; that of the epoch `now` needs no look.
+    /// lane, on the newest state known; that of this epoch needs no look.
     /// Returns what the lane reaches with it.
-    fn propose(&mut self, lane: Option<&Lane>, now: NonZeroU64) -> Result<(Proposal, Lane), StoreError>;
+    fn propose(&mut self, lane: Option<&Lane>, epoch: Epoch) -> Result<(Proposal, Lane), StoreError>;
     /// Answers the caller, or gives the job back to be decided again. `before`
     /// is what the log confirmed of its lane in this batch; what it confirms
-    /// now is kept as of the epoch `now`.
-    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>, now: Epoch) -> Settled;
+    /// now is kept as of this epoch.
+    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled;
     /// Forgets what was decided on and reads it again.
     async fn reload(&mut self) -> Result<LaneState, StoreError>;
     /// Takes a state that another job of the same stream has reloaded.
@@ -45,7 +44,7 @@ pub(crate) trait AnyJob: Send {
 pub(crate) struct Lane {
     pub(crate) base: Version,
     /// Whether the base is that of a state of the present epoch.
-    pub(crate) seen: bool,
+    pub(crate) known: bool,
     pub(crate) state: LaneState,
 }
 
@@ -124,7 +123,7 @@ impl<A: Aggregate> Job<A> {
     fn newest(&self) -> (Arc<Loaded<A>>, Epoch) {
         match self.states().get::<A>(&self.request.stream) {
             Some((kept, epoch)) if kept.version >= self.known.version => (kept, epoch),
-            Some(_) | None => (self.known.clone(), None),
+            Some(_) | None => (self.known.clone(), PAST),
         }
     }
 
@@ -167,7 +166,7 @@ impl<A: Aggregate> Job<A> {
         before: Arc<Loaded<A>>,
         first: Option<Position>,
         recorded_at: DateTime<Utc>,
-        now: Epoch,
+        epoch: Epoch,
     ) -> Settled {
         let after = match (&decided.outcome, first) {
             (Ok(state), Some(first)) => Arc::new(Loaded {
@@ -180,7 +179,7 @@ impl<A: Aggregate> Job<A> {
             (Ok(_), None) | (Err(_), _) => before,
         };
         let stream = self.request.stream.clone();
-        self.states().keep(stream.clone(), after.clone(), now);
+        self.states().keep(stream.clone(), after.clone(), epoch);
         let answer = decided.outcome.map(|_| Executed { stream, after: after.clone(), repeated: false });
         self.reply(answer);
         Settled::Answered(Some(after))
@@ -208,11 +207,11 @@ impl<A: Aggregate> AnyJob for Job<A> {
         self.deadline
     }
 
-    fn propose(&mut self, lane: Option<&Lane>, now: NonZeroU64) -> Result<(Proposal, Lane), StoreError> {
-        let in_lane = lane.and_then(|lane| Some((lane.base, lane.seen, downcast::<A>(&lane.state)?)));
-        let (base, seen, on) = in_lane.unwrap_or_else(|| {
-            let (newest, epoch) = self.newest();
-            (newest.version, epoch == Some(now), newest)
+    fn propose(&mut self, lane: Option<&Lane>, epoch: Epoch) -> Result<(Proposal, Lane), StoreError> {
+        let in_lane = lane.and_then(|lane| Some((lane.base, lane.known, downcast::<A>(&lane.state)?)));
+        let (base, known, on) = in_lane.unwrap_or_else(|| {
+            let (newest, of) = self.newest();
+            (newest.version, of == epoch, newest)
         });
         let (outcome, events) = self.decide(&on);
         let encoded = self.encode(&events)?;
@@ -242,7 +241,7 @@ impl<A: Aggregate> AnyJob for Job<A> {
             stream: self.request.stream.clone(),
             base,
             expected: on.version,
-            seen,
+            known,
             events: encoded,
             take,
             release,
@@ -250,17 +249,17 @@ impl<A: Aggregate> AnyJob for Job<A> {
             keep_key: outcome.is_ok(),
         };
         self.decided = Some(Decided { on, outcome, events: count, refusals });
-        Ok((proposal, Lane { base, seen, state: reached }))
+        Ok((proposal, Lane { base, known, state: reached }))
     }
 
-    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>, now: Epoch) -> Settled {
+    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled {
         let Some(decided) = self.decided.take() else {
             return Settled::Again(self);
         };
         match verdict {
             Verdict::Done { first, recorded_at } => {
                 let before = before.and_then(|state| downcast(&state)).unwrap_or(decided.on.clone());
-                self.confirmed(decided, before, first, recorded_at, now)
+                self.confirmed(decided, before, first, recorded_at, epoch)
             }
             Verdict::Repeated { stream, version } => {
                 self.repeat(stream, version);
@@ -277,7 +276,10 @@ impl<A: Aggregate> AnyJob for Job<A> {
                 }
                 None => Settled::Again(self),
             },
-            Verdict::Stale => Settled::Again(self),
+            Verdict::Stale => {
+                self.states().forget(&self.request.stream);
+                Settled::Again(self)
+            }
         }
     }
 

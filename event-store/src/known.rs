@@ -1,11 +1,11 @@
 //! What an appender knows of the log: the states its commands have left, and whether they are right still.
 //!
 //! A state that the log has confirmed stays right until somebody else writes. So each is kept with the
-//! *epoch* in which it was confirmed; the epoch ends whenever a batch finds that somebody else has written.
-//! A command decided on a state of the present epoch need not have its version looked up, as long as the
-//! log still ends where this appender has seen it end, which the log itself makes sure of.
+//! *epoch* in which it was confirmed; the epoch ends whenever a batch finds that somebody else has written,
+//! and whenever it is not known what became of a batch. A command decided on a state of the present epoch
+//! need not have its version looked up, as long as the log still ends where this appender has seen it end,
+//! which the log itself makes sure of.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use domain::Aggregate;
@@ -20,10 +20,13 @@ use crate::store::{Appended, Landmark, Seen};
 /// How many streams' states an appender keeps.
 const KEPT_STATES: usize = 100_000;
 
-/// A time in which nobody else wrote; [`None`] is long past.
-pub(crate) type Epoch = Option<NonZeroU64>;
+/// A time in which nobody else wrote.
+pub(crate) type Epoch = u64;
+/// That of states which may be out of date.
+pub(crate) const PAST: Epoch = 0;
 
-/// The states that the log has confirmed. Only the appender's task writes here, in the order of the log.
+/// The states that the log has confirmed. Only the appender's task writes here; of one stream in the
+/// order of the log, since no two batches under way share a stream.
 pub(crate) struct States(Cache<StreamId, (LaneState, Epoch)>);
 
 impl States {
@@ -39,20 +42,25 @@ impl States {
     pub(crate) fn keep(&self, stream: StreamId, state: LaneState, epoch: Epoch) {
         self.0.insert(stream, (state, epoch));
     }
+
+    /// The log says that this is not the stream's state.
+    pub(crate) fn forget(&self, stream: &StreamId) {
+        self.0.remove(stream);
+    }
 }
 
 /// How far the appender has seen the log.
 pub(crate) struct Horizon {
-    epoch: NonZeroU64,
+    epoch: Epoch,
     seen: Option<Landmark>,
 }
 
 impl Horizon {
     pub(crate) const fn new() -> Self {
-        Self { epoch: NonZeroU64::MIN, seen: None }
+        Self { epoch: PAST + 1, seen: None }
     }
 
-    pub(crate) const fn epoch(&self) -> NonZeroU64 {
+    pub(crate) const fn epoch(&self) -> Epoch {
         self.epoch
     }
 
@@ -63,29 +71,31 @@ impl Horizon {
 
     /// Takes in what became of a batch that was sent in the epoch `sent`. Returns the epoch of the states
     /// that it confirms.
-    pub(crate) fn learn(&mut self, sent: NonZeroU64, appended: &Appended) -> Epoch {
+    pub(crate) fn learn(&mut self, sent: Epoch, appended: &Appended) -> Epoch {
         let position = |landmark: Option<Landmark>| landmark.map(|it| it.position);
         // The answers of two batches may come in the wrong order: then the later one has said all there is.
         let newest = position(appended.after) >= position(self.seen);
-        // Two batches may also have got into the log in the wrong order: the one sent first then found the
-        // other, of which it didn't know.
-        let alone = appended.alone || (self.seen.is_some() && appended.before == self.seen);
+        // What the batch says of others is said from where the log was seen as it was sent: that is this
+        // epoch's end or it is nothing. Two batches may also get into the log in the wrong order; then the
+        // one sent first found the other, of which it did not know, and which has been answered.
+        let goes_on = sent == self.epoch && appended.alone;
+        let follows = self.seen.is_some() && appended.before == self.seen;
         if newest {
             self.seen = appended.after;
         }
-        match alone {
-            true => Some(sent),
+        match goes_on || follows {
+            true => sent,
             false if newest => {
-                self.epoch = self.epoch.saturating_add(1);
-                Some(self.epoch)
+                self.epoch += 1;
+                self.epoch
             }
-            false => None,
+            false => PAST,
         }
     }
 
-    /// After a batch of which it isn't known what it has stored.
+    /// After a batch of which it is not known what it has stored.
     pub(crate) fn forget(&mut self) {
-        self.epoch = self.epoch.saturating_add(1);
+        self.epoch += 1;
         self.seen = None;
     }
 }
@@ -105,12 +115,12 @@ mod tests {
     }
 
     /// One that has seen the log up to position 3.
-    fn horizon() -> (Horizon, NonZeroU64) {
+    fn horizon() -> (Horizon, Epoch) {
         let mut horizon = Horizon::new();
         let (sent, first) = (horizon.epoch(), Appended { before: None, ..appended(0, 3, false) });
-        let now = horizon.learn(sent, &first).unwrap();
-        assert_eq!(now, horizon.epoch());
-        (horizon, now)
+        let epoch = horizon.learn(sent, &first);
+        assert_eq!(epoch, horizon.epoch());
+        (horizon, epoch)
     }
 
     #[test]
@@ -119,9 +129,9 @@ mod tests {
         let (mut horizon, sent) = horizon();
         let own = Some((Uuid::max(), Uuid::nil()));
         assert_eq!(horizon.seen(own), Some(Seen { last: at(3), own }));
-        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), Some(sent));
+        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), sent);
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), sent));
-        let later = horizon.learn(sent, &appended(8, 9, false)).unwrap();
+        let later = horizon.learn(sent, &appended(8, 9, false));
         assert!(later > sent, "somebody else wrote");
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(9), later));
     }
@@ -129,8 +139,8 @@ mod tests {
     #[test]
     fn two_of_ours_that_change_places_are_not_somebody_else() {
         let (mut horizon, sent) = horizon();
-        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), Some(sent));
-        assert_eq!(horizon.learn(sent, &appended(5, 6, false)), Some(sent));
+        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), sent);
+        assert_eq!(horizon.learn(sent, &appended(5, 6, false)), sent);
         assert_eq!(horizon.epoch(), sent);
     }
 
@@ -139,29 +149,41 @@ mod tests {
         // Ours at 4, somebody else's at 5, ours at 6; and the answer for 6 comes first.
         let (mut horizon, sent) = horizon();
         let later = horizon.learn(sent, &appended(5, 6, false));
-        assert_ne!(horizon.learn(sent, &appended(3, 4, true)), later);
-        assert_eq!(horizon.learn(sent, &appended(3, 4, false)), None);
-        assert_eq!((horizon.seen(None).unwrap().last, Some(horizon.epoch())), (at(6), later));
+        assert!(later > sent);
+        assert_eq!(horizon.learn(sent, &appended(3, 4, true)), PAST);
+        assert_eq!(horizon.learn(sent, &appended(3, 4, false)), PAST);
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), later));
     }
 
     #[test]
     fn a_log_that_was_set_back_is_not_the_one_seen() {
         let (mut horizon, sent) = horizon();
+        assert_eq!(horizon.learn(sent, &appended(1, 2, false)), PAST, "not yet as long as it was");
         let mut restored = appended(3, 4, false);
         restored.before = Some(Landmark { event_id: Uuid::max(), ..at(3) });
-        assert!(horizon.learn(sent, &restored) > Some(sent));
+        assert!(horizon.learn(sent, &restored) > sent);
+    }
+
+    #[test]
+    fn what_was_sent_before_an_unclear_batch_says_nothing_of_what_was_read_after_it() {
+        // Two under way, of which the one becomes unclear; a look at the log begins a new epoch; only then
+        // does the unclear one get into the log, and the other behind it, which knew of it.
+        let (mut horizon, sent) = horizon();
+        horizon.forget();
+        assert_eq!(horizon.seen(None), None);
+        let looked = horizon.learn(horizon.epoch(), &appended(3, 3, false));
+        assert!(looked > sent);
+        let confirmed = horizon.learn(sent, &appended(4, 5, true));
+        assert!(confirmed > looked, "what was looked up is out of date");
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), confirmed));
     }
 
     #[test]
     fn after_an_unclear_batch_nothing_is_known() {
         let (mut horizon, sent) = horizon();
         horizon.forget();
-        assert_eq!(horizon.seen(None), None);
-        // One that was under way beside it.
-        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), Some(sent));
-        assert!(horizon.epoch() > sent);
-        assert!(
-            horizon.learn(sent, &Appended { before: None, after: None, ..appended(0, 0, false) }).is_none()
-        );
+        let now = horizon.epoch();
+        assert!(now > sent);
+        assert!(horizon.learn(sent, &appended(3, 5, true)) > now);
     }
 }

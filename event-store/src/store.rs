@@ -26,7 +26,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// known what became of it, or [`StoreError::Unavailable`] is returned.
     ///
     /// `seen` spares the check of the versions that the caller knows to be right as of there
-    /// ([`Proposal::seen`]), if nobody else has written since; [`None`] checks all.
+    /// ([`Proposal::known`]), if nobody else has written since; [`None`] checks all.
     async fn append_seeing(&self, batch: &[Proposal], seen: Option<Seen>) -> Result<Appended, StoreError>;
 
     /// As [`EventStore::append_seeing`], for who has seen nothing.
@@ -112,7 +112,7 @@ pub struct Proposal {
     /// The version it was decided on: `base` and what its lane appends before.
     pub expected: Version,
     /// Whether `base` is known to be right as of [`Seen`].
-    pub seen: bool,
+    pub known: bool,
     /// What it appends; nothing for a no-op or a refusal, which then only
     /// hold if the stream is at the expected version.
     pub events: Vec<NewEvent>,

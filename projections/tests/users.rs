@@ -223,7 +223,7 @@ async fn an_event_that_cannot_be_read_stops_the_projection_at_it(pool: PgPool) {
         stream: StreamId::new(User::CATEGORY, "a"),
         base: 1,
         expected: 1,
-        seen: false,
+        known: false,
         events: vec![of_tomorrow],
         take: vec![],
         release: vec![],

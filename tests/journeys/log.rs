@@ -95,7 +95,7 @@ impl Log {
             stream,
             base: 0,
             expected: 0,
-            seen: false,
+            known: false,
             events,
             take,
             release,

@@ -173,7 +173,7 @@ struct Columns<'a> {
     c_stream: Vec<&'a str>,
     c_base: Vec<i32>,
     c_expected: Vec<i32>,
-    c_seen: Vec<bool>,
+    c_known: Vec<bool>,
     c_version: Vec<i32>,
     c_first_event: Vec<Option<Uuid>>,
     c_key: Vec<Option<Uuid>>,
@@ -209,7 +209,7 @@ impl<'a> Columns<'a> {
             columns.c_stream.push(stream);
             columns.c_base.push(proposal.base);
             columns.c_expected.push(proposal.expected);
-            columns.c_seen.push(proposal.seen);
+            columns.c_known.push(proposal.known);
             columns.c_first_event.push(proposal.events.first().map(|event| event.id));
             columns.c_key.push(proposal.key.map(|key| key.key));
             columns.c_request.push(proposal.key.map(|key| key.request));
@@ -256,7 +256,7 @@ impl<'a> Columns<'a> {
             &self.c_stream as _,
             &self.c_base,
             &self.c_expected,
-            &self.c_seen,
+            &self.c_known,
             &self.c_version,
             &self.c_first_event as _,
             &self.c_key as _,

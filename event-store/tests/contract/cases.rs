@@ -29,7 +29,7 @@ pub(crate) fn append(id: &str, at: Version, events: usize) -> Proposal {
         stream: stream(id),
         base: at,
         expected: at,
-        seen: false,
+        known: false,
         events: (0..events).map(|_| event()).collect(),
         take: Vec::new(),
         release: Vec::new(),

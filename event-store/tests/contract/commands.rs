@@ -137,6 +137,18 @@ async fn a_no_op_or_refusal_on_a_stale_state_is_decided_again(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn a_log_that_was_set_back_is_followed(pool: PgPool) {
+    let process = process(&pool).await;
+    for _ in 0..3 {
+        process.execute(request("a", Command::Add(1))).await.unwrap();
+    }
+    sqlx::query("DELETE FROM events WHERE position > 1").execute(&pool).await.unwrap();
+    assert_eq!(value(&process.execute(request("a", Command::Set(1))).await), (1, 1));
+    assert_eq!(value(&process.execute(request("a", Command::Add(5))).await), (6, 2));
+    assert_no_holes(&pool).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn a_version_that_is_asked_for_must_be_met(pool: PgPool) {
     let (one, two) = (process(&pool).await, process(&pool).await);
     let at = |versions: &[Version]| Request {

@@ -12,6 +12,7 @@ mod plans;
 mod readers;
 mod reads;
 mod seen;
+mod shaky;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ contract! {
     seen::who_has_seen_the_end_is_alone
     seen::what_others_wrote_since_is_looked_up
     seen::others_are_noticed_on_either_side_of_a_batch_of_ones_own
+    seen::a_batch_that_was_sent_twice_may_stand_in_two_pieces
     seen::a_log_that_was_set_back_and_has_gone_on_is_looked_up
     reads::a_stream_is_read_backwards
     reads::the_log_is_replayed_as_it_is_read

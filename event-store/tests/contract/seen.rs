@@ -5,13 +5,13 @@ use std::sync::Arc;
 use event_store::{Appended, EventStore, Landmark, Position, Proposal, Seen, Verdict, Version};
 use uuid::Uuid;
 
-use crate::cases::{append, event, stream};
+use crate::cases::{append, claim, event, stream};
 
 type Store = Arc<dyn EventStore>;
 
 /// A command whose version the caller takes for known.
 fn known(id: &str, at: Version, events: usize) -> Proposal {
-    Proposal { seen: true, ..append(id, at, events) }
+    Proposal { known: true, ..append(id, at, events) }
 }
 
 fn ends(batch: &[Proposal]) -> (Uuid, Uuid) {
@@ -79,6 +79,19 @@ pub(crate) async fn others_are_noticed_on_either_side_of_a_batch_of_ones_own(sto
         let appended = store.append_seeing(&[known(&a, 1, 1)], beside(&first, &own)).await.unwrap();
         assert_eq!((appended.alone, &appended.verdicts[..]), (false, &[Verdict::Stale][..]));
     }
+}
+
+pub(crate) async fn a_batch_that_was_sent_twice_may_stand_in_two_pieces(store: Store) {
+    let holder = Proposal { take: vec![claim("x")], ..append("holder", 0, 1) };
+    let first = store.append_seeing(&[holder, append("a", 0, 1)], None).await.unwrap();
+    let own = [append("b", 0, 1), Proposal { take: vec![claim("x")], ..append("c", 0, 1) }];
+    assert_eq!(store.append(&own).await.unwrap()[1], Verdict::ClaimTaken(0));
+    let released = Proposal { release: vec![claim("x")], ..append("holder", 1, 1) };
+    store.append(&[released, append("a", 1, 1)]).await.unwrap();
+    assert!(store.append(&own).await.unwrap().iter().all(is_done));
+    // First and last event of it stand where they should be, and others' between them.
+    let appended = store.append_seeing(&[known("a", 1, 0)], beside(&first, &own)).await.unwrap();
+    assert_eq!((appended.alone, &appended.verdicts[..]), (false, &[Verdict::Stale][..]));
 }
 
 pub(crate) async fn a_log_that_was_set_back_and_has_gone_on_is_looked_up(store: Store) {
