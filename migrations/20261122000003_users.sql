@@ -22,5 +22,6 @@ CREATE TABLE users_v1 (
     created_at        timestamptz  NOT NULL,
     updated_at        timestamptz  NOT NULL,
     version           integer      NOT NULL
-);
+-- Room on each page for the next versions of its rows; vacuumed when there is something to gain, however large.
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX users_v1_matricule ON users_v1 (matricule);

@@ -7,11 +7,11 @@
 //! later, and the checkpoint stands behind the last one that was done again. Each step of either
 //! names the one before: so it is noticed when Redis has lost or forgotten what it had.
 
+mod again;
 mod entries;
 mod rebuild;
 mod warmer;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +26,10 @@ use event_store::{
 use redis::aio::ConnectionManager;
 use redis::{AsyncTypedCommands, RedisError, Script};
 use sqlx::PgPool;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use again::{Again, Batch};
 use entries::{Entries, Entry};
 pub use rebuild::{Comparison, Maintenance};
 pub use warmer::Warmer;
@@ -39,10 +38,6 @@ pub use warmer::Warmer;
 const STATE: &str = "annuaire:profile-cache";
 /// After so long a write is done again: longer than anyone takes to refill the cache from a read.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// So many writes wait at most to be done again; more are done early.
-const WAITING: usize = 100_000;
-/// How soon a write that failed is done again.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Takes a step of the state, unless a later one is known. Answers whether Redis still has the one
 /// before.
@@ -267,73 +262,6 @@ impl Writer {
             pipe.invoke_script(&entry.put(&self.put, &log_name(self.log), self.ttl)).ignore();
         }
         pipe
-    }
-}
-
-struct Batch {
-    due: Instant,
-    entries: Vec<Entry>,
-    to: Checkpoint,
-}
-
-/// Does writes again when they are due. Ends when it is dropped; then what it had not done begins
-/// anew from the checkpoint.
-struct Again {
-    batches: mpsc::UnboundedSender<Batch>,
-    task: AbortHandle,
-}
-
-impl Again {
-    fn start(writer: Writer, mut at: Position) -> Self {
-        let (batches, mut later) = mpsc::unbounded_channel::<Batch>();
-        let task = tokio::spawn(async move {
-            let mut waiting = VecDeque::<Batch>::new();
-            let mut entries = 0;
-            loop {
-                let due = waiting.front().map(|batch| batch.due);
-                let early = entries > WAITING;
-                tokio::select! {
-                    batch = later.recv() => {
-                        let Some(batch) = batch else { return };
-                        entries += batch.entries.len();
-                        waiting.push_back(batch);
-                    }
-                    () = until(due, early) => {
-                        let Some(batch) = waiting.pop_front() else { continue };
-                        entries -= batch.entries.len();
-                        loop {
-                            match writer.write(&batch.entries, DONE_AGAIN, Some(at), batch.to).await {
-                                Ok(true) => break at = batch.to.position,
-                                // The next batch finds that, too, and has everything opened again.
-                                Ok(false) => return,
-                                Err(error) => tracing::debug!("Will write profiles again: {error}"),
-                            }
-                            tokio::time::sleep(RETRY_EVERY).await;
-                        }
-                    }
-                }
-            }
-        });
-        Self { batches, task: task.abort_handle() }
-    }
-
-    fn later(&self, batch: Batch) {
-        // It is gone only when the runtime ends, or when Redis has lost its place.
-        let _ = self.batches.send(batch);
-    }
-}
-
-impl Drop for Again {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn until(due: Option<Instant>, early: bool) {
-    match due {
-        Some(_) if early => {}
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -15,6 +15,8 @@ use sqlx::{PgConnection, PgPool};
 use crate::table::{ApplyError, Projection};
 
 mod rebuild;
+#[cfg(test)]
+mod tests;
 
 pub use rebuild::{rebuild, verify};
 
@@ -122,8 +124,13 @@ impl Projection for Users {
             let row = rows.entry(event.stream.id()).or_default();
             *row = row.take().map_or_else(|| created(event), |row| changed(row, event));
         }
+        let gone: Vec<String> =
+            rows.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| (*id).to_owned()).collect();
+        if !gone.is_empty() {
+            sqlx::query!("DELETE FROM users_v1 WHERE id = ANY($1)", &gone).execute(&mut *connection).await?;
+        }
         let rows: Vec<UserRow> = rows.into_values().flatten().collect();
-        replace(connection, &ids, &rows).await?;
+        put(connection, &rows).await?;
         Ok(())
     }
 }
@@ -207,15 +214,32 @@ async fn rows_of(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<Us
     sqlx::query_as!(UserRow, "SELECT * FROM users_v1 WHERE id = ANY($1)", ids).fetch_all(connection).await
 }
 
-/// Puts these rows in the place of whatever the users with these ids had.
-async fn replace(connection: &mut PgConnection, ids: &[String], rows: &[UserRow]) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM users_v1 WHERE id = ANY($1)", ids).execute(&mut *connection).await?;
-    insert(connection, rows).await
-}
-
-async fn insert(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), sqlx::Error> {
+/// Puts these rows in the place of those with the same ids. In place, so that a change that leaves the
+/// matricule alone leaves the indexes alone.
+async fn put(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO users_v1 SELECT * FROM json_populate_recordset(NULL::users_v1, $1::text::json)",
+        "INSERT INTO users_v1 SELECT * FROM json_populate_recordset(NULL::users_v1, $1::text::json)
+         ON CONFLICT (id) DO UPDATE SET
+            matricule = excluded.matricule,
+            nom = excluded.nom,
+            prenom = excluded.prenom,
+            ministere = excluded.ministere,
+            avatar = excluded.avatar,
+            sexe = excluded.sexe,
+            email = excluded.email,
+            username = excluded.username,
+            telephone = excluded.telephone,
+            preferences = excluded.preferences,
+            status = excluded.status,
+            roles = excluded.roles,
+            email_verified = excluded.email_verified,
+            mfa_enabled = excluded.mfa_enabled,
+            user_type = excluded.user_type,
+            customer_id = excluded.customer_id,
+            is_company_owner = excluded.is_company_owner,
+            created_at = excluded.created_at,
+            updated_at = excluded.updated_at,
+            version = excluded.version",
         serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?,
     )
     .execute(connection)

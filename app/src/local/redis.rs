@@ -153,6 +153,8 @@ impl Redis {
             ("--appendonly", "yes"),
             ("--appendfsync", "everysec"),
             ("--maxmemory-policy", "noeviction"),
+            // It rewrites its log when that has doubled, which for a small one is all the time.
+            ("--auto-aof-rewrite-min-size", "256mb"),
             // With snapshots it refuses to end where it can't write one, as in a folder that is gone.
             ("--save", ""),
         ] {

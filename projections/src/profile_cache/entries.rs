@@ -1,6 +1,7 @@
 //! What stands in the cache, and how it is written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::Matricule;
@@ -47,8 +48,8 @@ pub(super) fn guard(name: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The id or the matricule.
-    name: String,
-    position: Position,
+    pub(super) name: Arc<str>,
+    pub(super) position: Position,
     /// [`None`]: nobody has this name.
     fields: Option<Fields>,
 }
@@ -94,17 +95,17 @@ impl Entry {
     pub(super) fn of_row(row: &UserRow, position: Position) -> Vec<Self> {
         let fields = Fields::of(row);
         let matricule = row.matricule.clone().filter(|matricule| *matricule != row.id);
-        let mut entries = vec![Self { name: row.id.clone(), position, fields: Some(fields.clone()) }];
+        let mut entries = vec![Self { name: row.id.as_str().into(), position, fields: Some(fields.clone()) }];
         if let Some(name) = matricule {
             // Who looks a profile up by matricule knows that as its id.
             let fields = Some(Fields { id: name.clone(), ..fields });
-            entries.push(Self { name, position, fields });
+            entries.push(Self { name: name.into(), position, fields });
         }
         entries
     }
 
     pub(super) fn gone(name: &str, position: Position) -> Self {
-        Self { name: name.to_owned(), position, fields: None }
+        Self { name: name.into(), position, fields: None }
     }
 }
 
@@ -142,7 +143,7 @@ impl Fields {
 
 /// What a batch of events leaves: an entry a name, the last one.
 #[derive(Default)]
-pub(super) struct Entries(HashMap<String, Entry>);
+pub(super) struct Entries(HashMap<Arc<str>, Entry>);
 
 impl Entries {
     /// Takes in what one more event leaves.

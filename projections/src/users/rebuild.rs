@@ -6,7 +6,7 @@ use event_store::reader::Failure;
 use event_store::{Checkpoint, Position, Subscription};
 use sqlx::PgPool;
 
-use super::{UserRow, Users, insert};
+use super::{UserRow, Users, put};
 use crate::census::Census;
 use crate::difference::Difference;
 use crate::table::{Projection, checkpoint, place, take_over};
@@ -82,7 +82,7 @@ pub async fn rebuild(
     sqlx::query!("DELETE FROM users_v1").execute(&mut *transaction).await?;
     let rows: Vec<UserRow> = census.rows().collect();
     for chunk in rows.chunks(CHUNK) {
-        insert(&mut transaction, chunk).await?;
+        put(&mut transaction, chunk).await?;
     }
     place(&mut transaction, Users::NAME, census.checkpoint()).await?;
     transaction.commit().await?;
