@@ -53,7 +53,7 @@ impl Parts {
         metrics: PrometheusHandle,
     ) -> Result<Self, Fatal> {
         let log: Arc<dyn EventStore> = store.clone();
-        let pool = postgres::pool(projections::probing(urls.read_models.clone()), QUERY_CONNECTIONS);
+        let pool = postgres::pool(postgres::probing(urls.read_models.clone()), QUERY_CONNECTIONS);
         let leaders = || urls.read_models.clone();
         let has = |role| config.roles.contains(role);
         // Who has nothing else to do is of no use without what it writes to.

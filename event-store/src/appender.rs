@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
-use crate::event::StreamId;
+use crate::event::{StoredEvent, StreamId, Version};
+use crate::gather::Gather;
 use crate::job::{AnyJob, Lane, LaneState, Settled};
 use crate::known::{Epoch, Horizon, PAST, States};
 use crate::store::{Appended, ClaimValue, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
@@ -38,6 +39,9 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 /// The most a stale command waits before it is decided again.
 const JITTER: Duration = Duration::from_millis(2);
 
+/// Streams that are read at the same moment, by one query.
+type Reads = Gather<(StreamId, Version), Vec<StoredEvent>, StoreError>;
+
 /// The way into the log for all commands of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Appender {
@@ -45,6 +49,7 @@ pub struct Appender {
     // The channel has no bound of its own: each job holds a permit until it is answered.
     admission: Arc<Semaphore>,
     states: Arc<States>,
+    reads: Arc<Reads>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
 }
@@ -53,6 +58,11 @@ impl Appender {
     /// Starts appending to `store` until the last clone is dropped.
     pub fn start(store: Arc<dyn EventStore>, clock: impl Clock, ids: impl IdSource) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
+        let log = store.clone();
+        let reads = Gather::start(move |wanted: Vec<_>| {
+            let log = log.clone();
+            async move { log.read_streams(&wanted).await }
+        });
         let task = Task {
             store,
             queue,
@@ -67,7 +77,7 @@ impl Appender {
         tokio::spawn(task.run());
         let admission = Arc::new(Semaphore::new(QUEUE));
         let states = Arc::new(States::new());
-        Self { jobs, admission, states, clock: Arc::new(clock), ids: Arc::new(ids) }
+        Self { jobs, admission, states, reads: Arc::new(reads), clock: Arc::new(clock), ids: Arc::new(ids) }
     }
 
     pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
@@ -83,6 +93,16 @@ impl Appender {
     /// What the commands on this appender have left.
     pub(crate) fn states(&self) -> &States {
         &self.states
+    }
+
+    /// A stream's events behind a version.
+    pub(crate) async fn read(
+        &self,
+        stream: &StreamId,
+        after: Version,
+    ) -> Result<Vec<StoredEvent>, Arc<StoreError>> {
+        let events = self.reads.ask((stream.clone(), after)).await;
+        events.unwrap_or_else(|| Err(Arc::new(StoreError::stopped())))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -399,7 +419,6 @@ async fn decide_again(mut lane: Vec<Box<dyn AnyJob>>, again: mpsc::WeakUnbounded
             }
         }
         Err(error) => {
-            let error = Arc::new(error);
             for job in lane {
                 job.fail(error.clone());
             }

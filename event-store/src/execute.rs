@@ -144,12 +144,12 @@ impl<A: Aggregate> Commands<A> {
             // A task of its own: a query that is dropped half-way costs its connection.
             let commands = self.clone();
             tokio::spawn(async move {
-                match commands.load_until(job.stream(), deadline).await {
+                match commands.newest(job.stream(), &Loaded::default(), deadline).await {
                     Ok(loaded) => {
                         job.decide_on(loaded);
                         commands.appender.submit(Box::new(job));
                     }
-                    Err(error) => job.reply(Err(Arc::new(error).into())),
+                    Err(error) => job.reply(Err(error.into())),
                 }
             });
         }
@@ -161,14 +161,29 @@ impl<A: Aggregate> Commands<A> {
         fold::load(&*self.store, stream, up_to).await.map(Arc::new)
     }
 
-    /// The newest state of a stream, unless it takes too long.
-    pub(crate) async fn load_until(
+    /// The newest state of a stream, of which one was known, unless it takes too long.
+    pub(crate) async fn newest(
         &self,
         stream: &StreamId,
+        known: &Loaded<A>,
         deadline: Instant,
-    ) -> Result<Arc<Loaded<A>>, StoreError> {
+    ) -> Result<Arc<Loaded<A>>, Arc<StoreError>> {
         let late = |_| StoreError::Unavailable("the stream could not be read in time".into());
-        tokio::time::timeout_at(deadline, self.load(stream, Version::MAX)).await.map_err(late)?
+        tokio::time::timeout_at(deadline, self.go_on(stream, known)).await.map_err(late)?
+    }
+
+    async fn go_on(&self, stream: &StreamId, known: &Loaded<A>) -> Result<Arc<Loaded<A>>, Arc<StoreError>> {
+        if known.version > 0 {
+            // With the last that is known: in a log that was set back it is not there.
+            let events = self.appender.read(stream, known.version - 1).await?;
+            if let Some((last, further)) = events.split_first()
+                && last.position == known.position
+            {
+                return Ok(Arc::new(fold::go_on(known, further)?));
+            }
+        }
+        let events = self.appender.read(stream, 0).await?;
+        Ok(Arc::new(fold::go_on(&Loaded::default(), &events)?))
     }
 
     /// The stream that holds a claim.

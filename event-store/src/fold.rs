@@ -40,8 +40,13 @@ pub(crate) async fn load<A: Aggregate>(
     stream: &StreamId,
     up_to: Version,
 ) -> Result<Loaded<A>, StoreError> {
-    let (mut loaded, mut state) = (Loaded::<A>::default(), A::default());
-    for stored in store.read_stream(stream, 0, up_to).await? {
+    go_on(&Loaded::default(), &store.read_stream(stream, 0, up_to).await?)
+}
+
+/// The state that further events of its stream leave.
+pub(crate) fn go_on<A: Aggregate>(from: &Loaded<A>, events: &[StoredEvent]) -> Result<Loaded<A>, StoreError> {
+    let (mut loaded, mut state) = (from.clone(), A::clone(&from.state));
+    for stored in events {
         let recorded = stored.decode::<A::Event>()?;
         state = state.evolve(&recorded.event);
         loaded.version = recorded.version;

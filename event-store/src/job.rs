@@ -32,8 +32,8 @@ pub(crate) trait AnyJob: Send {
     /// is what the log confirmed of its lane in this batch; what it confirms
     /// now is kept as of this epoch.
     fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled;
-    /// Forgets what was decided on and reads it again.
-    async fn reload(&mut self) -> Result<LaneState, StoreError>;
+    /// Reads what the stream has become since it was decided on.
+    async fn reload(&mut self) -> Result<LaneState, Arc<StoreError>>;
     /// Takes a state that another job of the same stream has reloaded.
     fn reloaded(&mut self, state: &LaneState);
     fn fail(self: Box<Self>, error: Arc<StoreError>);
@@ -278,13 +278,14 @@ impl<A: Aggregate> AnyJob for Job<A> {
             },
             Verdict::Stale => {
                 self.states().forget(&self.request.stream);
+                self.known = decided.on;
                 Settled::Again(self)
             }
         }
     }
 
-    async fn reload(&mut self) -> Result<LaneState, StoreError> {
-        self.known = self.commands.load_until(&self.request.stream, self.deadline).await?;
+    async fn reload(&mut self) -> Result<LaneState, Arc<StoreError>> {
+        self.known = self.commands.newest(&self.request.stream, &self.known, self.deadline).await?;
         Ok(self.known.clone())
     }
 

@@ -42,6 +42,11 @@ pub trait EventStore: Send + Sync + 'static {
         up_to: Version,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// Of several streams the events behind a version each, in order, as [`EventStore::read_stream`] gives
+    /// them for one; in the order of the question.
+    async fn read_streams(&self, wanted: &[(StreamId, Version)])
+    -> Result<Vec<Vec<StoredEvent>>, StoreError>;
+
     /// At most `limit` events of a stream, the newest first, versions below `before`.
     async fn read_stream_back(
         &self,

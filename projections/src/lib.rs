@@ -19,4 +19,4 @@ pub mod users;
 
 pub use census::Census;
 pub use difference::Difference;
-pub use table::{ApplyError, Projection, Table, probing, runner};
+pub use table::{ApplyError, Projection, Table, runner};

@@ -55,7 +55,7 @@ pub fn runner<P: Projection>(
 ) -> Runner<Table<P>> {
     let table = Table {
         // Rows and checkpoint are lost together in a crash of the server and made again from the log.
-        options: probing(options.clone())
+        options: event_store::postgres::probing(options.clone())
             .options([("synchronous_commit", "off"), ("idle_in_transaction_session_timeout", "5s")])
             .application_name(P::NAME)
             .log_statements(tracing::log::LevelFilter::Trace),
@@ -64,13 +64,6 @@ pub fn runner<P: Projection>(
         projection: PhantomData,
     };
     Runner::new(table, store, options, Progress::new(P::NAME, Rows { name: P::NAME, pool }))
-}
-
-/// Connections whose queries look rows up in an index. Plans are made once, often while a table is
-/// empty and has no statistics: one that scans it would still do so when it is full.
-#[must_use]
-pub fn probing(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([("enable_seqscan", "off")])
 }
 
 /// The rows of a projection as something that follows the log.

@@ -293,7 +293,7 @@ async fn plans_made_on_an_empty_table_scan_nothing_once_it_is_full(pool: PgPool)
     }
     let events = world.store.read_all(Position::START, 1_000).await.unwrap();
     assert_eq!(events.len(), 200);
-    let options = projections::probing((*pool.connect_options()).clone());
+    let options = event_store::postgres::probing((*pool.connect_options()).clone());
     let mut connection: PgConnection = PgConnection::connect_with(&options).await.unwrap();
     // Plans are kept from the sixth time on.
     for event in &events[..10] {

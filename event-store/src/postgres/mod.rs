@@ -52,7 +52,7 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Opens the log that `options` lead to. The schema must be there already.
     pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
-        let pool = pool(options.clone(), READ_CONNECTIONS);
+        let pool = pool(probing(options.clone()), READ_CONNECTIONS);
         let mut connection = pool.acquire().await.map_err(unavailable)?;
         refuse_unsafe_settings(&mut connection).await?;
         let log = sqlx::query!("SELECT log_id, generation FROM log")
@@ -124,6 +124,13 @@ impl EventStore for PostgresStore {
         read::stream(&self.pool, stream, after, up_to).await
     }
 
+    async fn read_streams(
+        &self,
+        wanted: &[(StreamId, Version)],
+    ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+        read::streams(&self.pool, wanted).await
+    }
+
     async fn read_stream_back(
         &self,
         stream: &StreamId,
@@ -173,6 +180,13 @@ impl EventStore for PostgresStore {
     fn log(&self) -> LogId {
         self.log
     }
+}
+
+/// Connections whose queries look rows up in an index. Plans are made once, often while a table is
+/// empty and has no statistics: one that scans it would still do so when it is full.
+#[must_use]
+pub fn probing(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("enable_seqscan", "off")])
 }
 
 /// A pool that opens its connections when they are needed, hands out none

@@ -1,17 +1,19 @@
 //! Reading the log: a stream, or all of it in order.
 
+use std::collections::HashMap;
+
 use sqlx::{PgConnection, PgPool};
 
 use super::unavailable;
 use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
 use crate::store::StoreError;
 
-/// Reads the columns of [`StoredEvent`] `WHERE` and so on, as checked at build time.
+/// Reads the columns of [`StoredEvent`] `FROM` and so on, as checked at build time.
 macro_rules! stored_events {
     ($executor:expr, $sql:literal, $($argument:expr),*) => {
         sqlx::query!(
             "SELECT position, recorded_at, event_id, version, schema_version, enc, stream, type, data, meta \
-             FROM events " + $sql, $($argument),*)
+             FROM " + $sql, $($argument),*)
             .fetch_all($executor)
             .await
             .map_err(unavailable)?
@@ -53,11 +55,41 @@ pub(super) async fn stream(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     stored_events!(
         pool,
-        "WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version",
+        "events WHERE stream = $1 AND version > $2 AND version <= $3 ORDER BY version",
         stream.as_str(),
         after,
         up_to
     )
+}
+
+/// Of several streams the events behind a version each, in the order of the question. As a look into the
+/// index for each stream, whatever the statistics.
+pub(super) async fn streams(
+    pool: &PgPool,
+    wanted: &[(StreamId, Version)],
+) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+    // Who asks twice gets all that the one who knows least has to get.
+    let mut least: HashMap<&str, Version> = HashMap::with_capacity(wanted.len());
+    for (stream, after) in wanted {
+        least.entry(stream.as_str()).and_modify(|least| *least = (*least).min(*after)).or_insert(*after);
+    }
+    let (streams, after): (Vec<&str>, Vec<Version>) = least.into_iter().unzip();
+    let events = stored_events!(
+        pool,
+        "unnest($1::text[], $2::integer[]) AS wanted (name, known) CROSS JOIN LATERAL
+         (SELECT * FROM events WHERE stream = name AND version > known ORDER BY version) found",
+        &streams as _,
+        &after
+    )?;
+    let mut found: HashMap<StreamId, Vec<StoredEvent>> = HashMap::with_capacity(streams.len());
+    for event in events {
+        found.entry(event.stream.clone()).or_default().push(event);
+    }
+    let of = |(stream, after): &(StreamId, Version)| {
+        let events = found.get(stream).map_or(&[][..], Vec::as_slice);
+        events.iter().filter(|event| event.version > *after).cloned().collect()
+    };
+    Ok(wanted.iter().map(of).collect())
 }
 
 /// A stream's events from the newest below `before` on.
@@ -69,7 +101,7 @@ pub(super) async fn stream_back(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     stored_events!(
         pool,
-        "WHERE stream = $1 AND version < $2 ORDER BY version DESC LIMIT $3",
+        "events WHERE stream = $1 AND version < $2 ORDER BY version DESC LIMIT $3",
         stream.as_str(),
         before,
         whole(limit)
@@ -83,8 +115,12 @@ pub(super) async fn all(
     after: Position,
     limit: usize,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let events: Vec<StoredEvent> =
-        stored_events!(pool, "WHERE position > $1 ORDER BY position LIMIT $2", after.get(), whole(limit))?;
+    let events: Vec<StoredEvent> = stored_events!(
+        pool,
+        "events WHERE position > $1 ORDER BY position LIMIT $2",
+        after.get(),
+        whole(limit)
+    )?;
     without_a_hole(after, &events)?;
     Ok(events)
 }
@@ -98,7 +134,7 @@ pub(super) async fn some(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     stored_events!(
         pool,
-        "WHERE position > $1 AND position <= $2
+        "events WHERE position > $1 AND position <= $2
          AND (position = $1 + 1
               OR position = (SELECT max(position) FROM events WHERE position <= $2)
               OR (cardinality($3::text[]) = 0 OR split_part(stream, '-', 1) = ANY ($3))

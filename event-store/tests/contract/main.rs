@@ -62,6 +62,7 @@ contract! {
     seen::a_batch_that_was_sent_twice_may_stand_in_two_pieces
     seen::a_log_that_was_set_back_and_has_gone_on_is_looked_up
     reads::a_stream_is_read_backwards
+    reads::several_streams_are_read_at_once
     reads::the_log_is_replayed_as_it_is_read
     reads::a_replay_that_nobody_reads_to_its_end_costs_no_connection
     reads::a_reader_gets_what_it_wants_and_knows_how_far_it_has_looked

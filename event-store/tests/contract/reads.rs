@@ -32,6 +32,22 @@ pub(crate) async fn a_stream_is_read_backwards(store: Store) {
     assert_eq!(store.read_stream_back(&stream("nobody"), Version::MAX, 2).await.unwrap(), []);
 }
 
+pub(crate) async fn several_streams_are_read_at_once(store: Store) {
+    store.append(&[append("a", 0, 3), append("b", 0, 2)]).await.unwrap();
+    store.append(&[append("a", 3, 2)]).await.unwrap();
+    let wanted = [("b", 0), ("nobody", 0), ("a", 4), ("a", 1), ("b", 2), ("b", 7)];
+    let found = store.read_streams(&wanted.map(|(id, after)| (stream(id), after))).await.unwrap();
+    for ((id, after), found) in wanted.into_iter().zip(&found) {
+        assert_eq!(
+            *found,
+            store.read_stream(&stream(id), after, Version::MAX).await.unwrap(),
+            "{id} {after}"
+        );
+    }
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 0, 1, 4, 0, 0]);
+    assert_eq!(store.read_streams(&[]).await.unwrap(), Vec::<Vec<StoredEvent>>::new());
+}
+
 pub(crate) async fn the_log_is_replayed_as_it_is_read(store: Store) {
     assert_eq!(replayed(&store, 0, i64::MAX).await, [], "of an empty log");
     // More than a page, and texts of every kind.

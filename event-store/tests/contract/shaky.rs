@@ -99,7 +99,14 @@ impl EventStore for Shaky {
         after: Version,
         up_to: Version,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let events = self.store.read_stream(stream, after, up_to).await;
+        self.store.read_stream(stream, after, up_to).await
+    }
+
+    async fn read_streams(
+        &self,
+        wanted: &[(StreamId, Version)],
+    ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+        let events = self.store.read_streams(wanted).await;
         self.nap().await;
         events
     }
