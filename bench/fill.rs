@@ -30,6 +30,12 @@ impl Streams {
         usize::try_from(self.count).unwrap_or_default()
     }
 
+    /// Their numbers.
+    #[must_use]
+    pub const fn numbers(self) -> std::ops::Range<i64> {
+        0..self.count
+    }
+
     /// How many of them are not there yet.
     #[must_use]
     pub fn to_create(self) -> i64 {

@@ -7,14 +7,14 @@
 -- that no two commands of a batch touch the same claim or the same key. Elements are taken by their
 -- number: PL/pgSQL keeps its arrays taken apart, and so many of them are slow to unnest side by side.
 --
--- Looking up a stream's version costs more than storing an event. So the caller says up to where it
--- knows the log (the event seen_event at position seen, and the first and the last event of another
--- batch of its own that may stand behind it) and which versions are right as of there (c_known): if
--- nobody else has written since, these need no look.
+-- Looking things up costs more than storing them. So the caller says up to where it knows the log (the
+-- event seen_event at position seen, and the first and the last event of another batch of its own that
+-- may stand behind it) and which versions are right as of there (c_known): of these only those are out
+-- of date whose streams others have written to since, and it is told all that they have written.
 --
--- Answers one row for command 0: the head before the batch, the event there, the batch's time, and
--- whether nobody else has written since; then one row for each command that was not carried out. The
--- others took the positions head+1, head+2 … in order.
+-- Answers the head before the batch, the event there, and the batch's time; whether all is known that
+-- was written since `seen`, and if somebody else wrote, what (o_); and the commands that were not carried
+-- out (l_). The others took the positions head+1, head+2 … in order.
 CREATE FUNCTION append_batch(
     seen bigint, seen_event uuid, own_first uuid, own_last uuid,
     c_stream text[], c_base integer[], c_expected integer[], c_known boolean[], c_version integer[],
@@ -23,9 +23,14 @@ CREATE FUNCTION append_batch(
     t_command integer[], t_claim uuid[],
     r_claim uuid[], r_command integer[],
     e_command integer[], e_version integer[], e_id uuid[], e_type text[],
-    e_schema_version smallint[], e_subject text[], e_enc smallint[], e_data bytea[], e_meta bytea[]
-) RETURNS TABLE (command integer, verdict smallint, stream text, version integer,
-                 "position" bigint, event_id uuid, recorded_at timestamptz, alone boolean)
+    e_schema_version smallint[], e_subject text[], e_enc smallint[], e_data bytea[], e_meta bytea[],
+    OUT head bigint, OUT head_event uuid, OUT at timestamptz, OUT followed boolean,
+    OUT l_command integer[], OUT l_verdict smallint[], OUT l_stream text[], OUT l_version integer[],
+    OUT l_position bigint[], OUT l_recorded_at timestamptz[],
+    OUT o_position bigint[], OUT o_recorded_at timestamptz[], OUT o_event_id uuid[], OUT o_version integer[],
+    OUT o_schema_version smallint[], OUT o_enc smallint[], OUT o_stream text[], OUT o_type text[],
+    OUT o_data bytea[], OUT o_meta bytea[]
+)
 LANGUAGE plpgsql
 -- Every plan below is an index probe per element, whatever the tables held when it was made: a plan
 -- cached on empty tables must not scan them when they are full.
@@ -45,9 +50,10 @@ DECLARE
     key_reused   CONSTANT smallint := 3;  -- the key is known, with another request
     stale        CONSTANT smallint := 4;  -- the stream is not at the version decided on
     claim_taken  CONSTANT smallint := 5;  -- `version` then is the index of the claim in the batch
-    head         bigint;
-    head_event   uuid;
-    at           timestamptz;
+    -- How far the log may have grown for what was written to be told. Telling an event costs about a third
+    -- of a look; and who comes once in a while must not read all of a busy log under the lock.
+    telling      CONSTANT bigint := 16 + 8 * cardinality(c_stream);
+    own          xid;
     today        date;
     failed       integer[];
     won          boolean[];  -- NULL: all of them
@@ -61,23 +67,37 @@ BEGIN
     head := coalesce(head, 0);
     at := greatest(clock_timestamp(), at);
 
-    alone := coalesce(head = seen AND head_event = seen_event, false);
-    IF NOT alone AND head_event = own_last THEN
+    followed := coalesce(head = seen AND head_event = seen_event, false);
+    IF NOT followed AND head > seen AND head <= seen + telling
+       AND seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen) THEN
+        followed := true;
         -- What one transaction has stored stands in one piece. A batch that was sent twice may have been
         -- stored in two, with others' events between them.
-        alone := coalesce(
-            seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen)
-            AND (SELECT e.xmin FROM events e WHERE e.position = seen + 1 AND e.event_id = own_first)
-              = (SELECT e.xmin FROM events e WHERE e.position = head), false);
+        own := (SELECT e.xmin FROM events e WHERE e.position = seen + 1 AND e.event_id = own_first);
+        IF own IS NULL OR head_event <> own_last
+           OR own <> (SELECT e.xmin FROM events e WHERE e.position = head) THEN
+            own := coalesce(own, (SELECT e.xmin FROM events e
+                                  WHERE e.position > seen AND e.position <= head AND e.event_id = own_first));
+            SELECT array_agg(e.position), array_agg(e.recorded_at), array_agg(e.event_id),
+                   array_agg(e.version), array_agg(e.schema_version), array_agg(e.enc),
+                   array_agg(e.stream), array_agg(e.type), array_agg(e.data), array_agg(e.meta)
+            INTO o_position, o_recorded_at, o_event_id, o_version, o_schema_version, o_enc,
+                 o_stream, o_type, o_data, o_meta
+            FROM (SELECT * FROM events e
+                  WHERE e.position > seen AND e.position <= head AND (own IS NULL OR e.xmin <> own)
+                  ORDER BY e.position) e;
+        END IF;
     END IF;
-    IF NOT alone OR false = ANY (c_known) THEN
+    IF NOT followed OR o_stream IS NOT NULL OR false = ANY (c_known) THEN
         failed := ARRAY(
             SELECT c.ord
             FROM generate_series(1, cardinality(c_stream)) AS c (ord)
-            WHERE (alone AND c_known[c.ord]) IS NOT TRUE
-              AND c_base[c.ord] <> coalesce((SELECT e.version FROM events e
-                                             WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
-                                             ORDER BY e.version DESC LIMIT 1), 0));
+            WHERE CASE
+                WHEN followed AND c_known[c.ord] THEN c_stream[c.ord] IN (SELECT unnest(o_stream))
+                ELSE c_base[c.ord] <> coalesce((SELECT e.version FROM events e
+                                                WHERE e.stream = c_stream[c.ord] AND e.version >= c_base[c.ord]
+                                                ORDER BY e.version DESC LIMIT 1), 0)
+            END);
     END IF;
     IF cardinality(t_command) > 0 THEN
         failed := failed || ARRAY(
@@ -93,13 +113,6 @@ BEGIN
                    WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today LIMIT 1));
     END IF;
 
-    command := 0;
-    verdict := 0;
-    version := 0;
-    "position" := head;
-    event_id := head_event;
-    recorded_at := at;
-    RETURN NEXT;
     IF cardinality(failed) > 0 THEN
         -- Who was decided on the state that a failed one would have left has failed as well.
         SELECT array_agg(l.ok ORDER BY l.ord), array_agg(coalesce(l.ok_before, true) ORDER BY l.ord)
@@ -112,33 +125,37 @@ BEGIN
             FROM unnest(c_stream) WITH ORDINALITY AS c (stream, ord)
             WINDOW lane AS (PARTITION BY c.stream ORDER BY c.ord)
         ) l;
-        RETURN QUERY
-        SELECT c.ord::integer, v.verdict, v.stream, v.version, v.position, NULL::uuid, v.recorded_at, NULL::boolean
-        FROM unnest(c_stream, c_base, c_expected, c_first_event, c_key, c_request)
-             WITH ORDINALITY AS c (stream, base, expected, first_event, key, request, ord)
-        CROSS JOIN LATERAL (
-            (SELECT done_before AS verdict, e.stream, e.version, e.position, e.recorded_at
-             FROM events e
-             WHERE e.stream = c.stream AND e.version = c.expected + 1 AND e.event_id = c.first_event)
-            UNION ALL
-            (SELECT CASE WHEN i.request = c.request THEN repeated ELSE key_reused END,
-                    i.stream, i.version, NULL, NULL
-             FROM idempotency i
-             WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today)
-            UNION ALL
-            -- Only on a confirmed state is a taken claim an answer; else decide again first.
-            (SELECT claim_taken, c.stream, t.ord::integer, NULL, NULL
-             FROM unnest(t_command, t_claim) WITH ORDINALITY AS t (command, claim, ord)
-             WHERE t.command = c.ord AND intact[c.ord]
-               AND c.base = coalesce((SELECT e.version FROM events e WHERE e.stream = c.stream
-                                      ORDER BY e.version DESC LIMIT 1), 0)
-               AND (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1))
-            UNION ALL
-            (SELECT stale, c.stream, 0, NULL, NULL)
-            LIMIT 1
-        ) v
-        WHERE NOT won[c.ord]
-        ORDER BY c.ord;
+        SELECT array_agg(l.ord), array_agg(l.verdict), array_agg(l.stream),
+               array_agg(l.version), array_agg(l.position), array_agg(l.recorded_at)
+        INTO l_command, l_verdict, l_stream, l_version, l_position, l_recorded_at
+        FROM (
+            SELECT c.ord::integer AS ord, v.*
+            FROM unnest(c_stream, c_base, c_expected, c_first_event, c_key, c_request)
+                 WITH ORDINALITY AS c (stream, base, expected, first_event, key, request, ord)
+            CROSS JOIN LATERAL (
+                (SELECT done_before AS verdict, e.stream, e.version, e.position, e.recorded_at
+                 FROM events e
+                 WHERE e.stream = c.stream AND e.version = c.expected + 1 AND e.event_id = c.first_event)
+                UNION ALL
+                (SELECT CASE WHEN i.request = c.request THEN repeated ELSE key_reused END,
+                        i.stream, i.version, 0, at
+                 FROM idempotency i
+                 WHERE i.key = c.key AND i.day BETWEEN today - 1 AND today)
+                UNION ALL
+                -- Only on a confirmed state is a taken claim an answer; else decide again first.
+                (SELECT claim_taken, c.stream, t.ord::integer, 0, at
+                 FROM unnest(t_command, t_claim) WITH ORDINALITY AS t (command, claim, ord)
+                 WHERE t.command = c.ord AND intact[c.ord]
+                   AND c.base = coalesce((SELECT e.version FROM events e WHERE e.stream = c.stream
+                                          ORDER BY e.version DESC LIMIT 1), 0)
+                   AND (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1))
+                UNION ALL
+                (SELECT stale, c.stream, 0, 0, at)
+                LIMIT 1
+            ) v
+            WHERE NOT won[c.ord]
+            ORDER BY c.ord
+        ) l;
     END IF;
 
     IF won IS NULL THEN

@@ -161,6 +161,7 @@ impl Bench<'_> {
     async fn shared(&self) -> Result<(), Failure> {
         let Options { rounds, seconds, processes, .. } = *self.options;
         bench::rounds(rounds, async || {
+            self.ours.warm_up().await?;
             let one = self.ours(seconds).await?;
             let several = ours::several(self.options, self.work, self.callers, self.url).await?;
             Ok((format!("one {one}   {processes} together {several:>6.0}"), several / one.rate))

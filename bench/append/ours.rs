@@ -1,5 +1,6 @@
 //! Ours, as the service wires it.
 
+use std::io::Read;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,9 @@ use bench::{Failure, Values, percentile, whole};
 use domain::user::User;
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, IdSource, SystemClock, UuidV7};
+use futures::{StreamExt, TryStreamExt};
 use sqlx::PgPool;
+use tokio::io::AsyncReadExt;
 
 use crate::{Options, Work, rows};
 
@@ -90,6 +93,18 @@ impl Ours {
         })
     }
 
+    /// Has every user met, as a process has that has been running for a while.
+    pub(crate) async fn warm_up(&self) -> Result<(), Failure> {
+        let users = futures::stream::iter(self.streams.numbers());
+        users
+            .map(Ok)
+            .try_for_each_concurrent(64, async |number| {
+                self.commands.execute(self.values.change(&Streams::id(number))?).await?;
+                Ok(())
+            })
+            .await
+    }
+
     /// How long each command took.
     async fn acknowledged(&self, work: Work, callers: usize, seconds: u64) -> Result<Vec<Duration>, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -135,14 +150,21 @@ pub(crate) async fn several(
     url: &str,
 ) -> Result<f64, Failure> {
     let pool = PgPool::connect(url).await?;
-    let before = rows(&pool).await?;
     let mut processes = Vec::new();
     for _ in 0..options.processes {
         let mut command = tokio::process::Command::new(std::env::current_exe()?);
         command.args(["--url", url, "--work", work.name(), "--fill", &options.fill.to_string()]);
         command.args(["--callers", &(callers / options.processes).to_string()]);
         command.args(["--seconds", &options.seconds.to_string()]);
-        processes.push(command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?);
+        processes.push(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?);
+    }
+    for process in &mut processes {
+        let mut ready = [0; 1];
+        process.stdout.as_mut().ok_or("no stdout")?.read_exact(&mut ready).await?;
+    }
+    let before = rows(&pool).await?;
+    for process in &mut processes {
+        drop(process.stdin.take());
     }
     let (mut rate, mut acknowledged) = (0.0, 0);
     for process in processes {
@@ -167,6 +189,10 @@ pub(crate) async fn serve(options: &Options, url: &str) -> Result<(), Failure> {
     let (Some(&work), Some(&callers)) = (options.work.first(), options.callers.first()) else {
         return Err("no work".into());
     };
+    ours.warm_up().await?;
+    println!();
+    // Until all are ready.
+    std::io::stdin().read_to_end(&mut Vec::new())?;
     let started = Instant::now();
     let count = ours.acknowledged(work, callers, options.seconds).await?.len();
     println!("{count} {}", started.elapsed().as_secs_f64());

@@ -62,6 +62,8 @@ type Outcome<A> = Result<Arc<A>, ExecuteError<<A as Aggregate>::Rejection>>;
 
 /// What was decided, until the log has confirmed it.
 struct Decided<A: Aggregate> {
+    /// The version its lane began with.
+    base: Version,
     on: Arc<Loaded<A>>,
     outcome: Outcome<A>,
     events: Version,
@@ -248,7 +250,7 @@ impl<A: Aggregate> AnyJob for Job<A> {
             key: self.request.key,
             keep_key: outcome.is_ok(),
         };
-        self.decided = Some(Decided { on, outcome, events: count, refusals });
+        self.decided = Some(Decided { base, on, outcome, events: count, refusals });
         Ok((proposal, Lane { base, known, state: reached }))
     }
 
@@ -277,7 +279,11 @@ impl<A: Aggregate> AnyJob for Job<A> {
                 None => Settled::Again(self),
             },
             Verdict::Stale => {
-                self.states().forget(&self.request.stream);
+                // Unless it has gone on since: then it is the state to decide on.
+                let kept = self.states().get::<A>(&self.request.stream);
+                if kept.is_some_and(|(kept, _)| kept.version <= decided.base) {
+                    self.states().forget(&self.request.stream);
+                }
                 self.known = decided.on;
                 Settled::Again(self)
             }

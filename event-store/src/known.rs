@@ -1,10 +1,10 @@
 //! What an appender knows of the log: the states its commands have left, and whether they are right still.
 //!
-//! A state that the log has confirmed stays right until somebody else writes. So each is kept with the
-//! *epoch* in which it was confirmed; the epoch ends whenever a batch finds that somebody else has written,
-//! and whenever it is not known what became of a batch. A command decided on a state of the present epoch
-//! need not have its version looked up, as long as the log still ends where this appender has seen it end,
-//! which the log itself makes sure of.
+//! A state that the log has confirmed stays right until somebody else writes to its stream. Each batch learns
+//! what others have written since the one before, and the states follow. So each is kept with the *epoch* in
+//! which it was confirmed; the epoch ends whenever it is not known what others have written, or what became of
+//! a batch. A command decided on a state of the present epoch need not have its version looked up: the log
+//! itself compares its stream with those that others have written to.
 
 use std::sync::Arc;
 
@@ -12,22 +12,30 @@ use domain::Aggregate;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
-use crate::event::StreamId;
-use crate::fold::Loaded;
+use crate::event::{Position, StoredEvent, StreamId};
+use crate::fold::{self, Loaded};
 use crate::job::{LaneState, downcast};
 use crate::store::{Appended, Landmark, Seen};
 
 /// How many streams' states an appender keeps.
 const KEPT_STATES: usize = 100_000;
 
-/// A time in which nobody else wrote.
+/// A time in which nobody else wrote unheard.
 pub(crate) type Epoch = u64;
 /// That of states which may be out of date.
 pub(crate) const PAST: Epoch = 0;
 
 /// The states that the log has confirmed. Only the appender's task writes here; of one stream in the
 /// order of the log, since no two batches under way share a stream.
-pub(crate) struct States(Cache<StreamId, (LaneState, Epoch)>);
+pub(crate) struct States(Cache<StreamId, Kept>);
+
+#[derive(Clone)]
+struct Kept {
+    state: LaneState,
+    epoch: Epoch,
+    /// What a further event makes of the state.
+    follow: fn(&LaneState, &StoredEvent) -> Option<LaneState>,
+}
 
 impl States {
     pub(crate) fn new() -> Self {
@@ -35,17 +43,45 @@ impl States {
     }
 
     pub(crate) fn get<A: Aggregate>(&self, stream: &StreamId) -> Option<(Arc<Loaded<A>>, Epoch)> {
-        let (state, epoch) = self.0.get(stream)?;
-        Some((downcast(&state)?, epoch))
+        let kept = self.0.get(stream)?;
+        Some((downcast(&kept.state)?, kept.epoch))
     }
 
-    pub(crate) fn keep(&self, stream: StreamId, state: LaneState, epoch: Epoch) {
-        self.0.insert(stream, (state, epoch));
+    pub(crate) fn keep<A: Aggregate>(&self, stream: StreamId, state: Arc<Loaded<A>>, epoch: Epoch) {
+        self.0.insert(stream, Kept { state, epoch, follow: follow::<A> });
     }
 
     /// The log says that this is not the stream's state.
     pub(crate) fn forget(&self, stream: &StreamId) {
         self.0.remove(stream);
+    }
+
+    /// Whether a command on the stream would be decided on a state of this epoch.
+    pub(crate) fn has(&self, stream: &StreamId, epoch: Epoch) -> bool {
+        self.0.peek(stream).is_some_and(|kept| kept.epoch == epoch)
+    }
+
+    /// Takes in what others have written.
+    pub(crate) fn follow(&self, others: &[StoredEvent]) {
+        for event in others {
+            let Some(kept) = self.0.peek(&event.stream) else {
+                continue;
+            };
+            match (kept.follow)(&kept.state, event) {
+                Some(state) => self.0.insert(event.stream.clone(), Kept { state, ..kept }),
+                None => self.forget(&event.stream),
+            }
+        }
+    }
+}
+
+/// The state that an event leaves: the same if it is in it already, none if one before it is missing.
+fn follow<A: Aggregate>(state: &LaneState, event: &StoredEvent) -> Option<LaneState> {
+    let loaded = downcast::<A>(state)?;
+    match event.version - loaded.version {
+        ..=0 => Some(loaded),
+        1 => Some(Arc::new(fold::go_on(&loaded, std::slice::from_ref(event)).ok()?)),
+        2.. => None,
     }
 }
 
@@ -53,11 +89,13 @@ impl States {
 pub(crate) struct Horizon {
     epoch: Epoch,
     seen: Option<Landmark>,
+    /// Up to where what others have written has been taken in.
+    followed: Position,
 }
 
 impl Horizon {
     pub(crate) const fn new() -> Self {
-        Self { epoch: PAST + 1, seen: None }
+        Self { epoch: PAST + 1, seen: None, followed: Position::START }
     }
 
     pub(crate) const fn epoch(&self) -> Epoch {
@@ -72,31 +110,39 @@ impl Horizon {
     /// Takes in what became of a batch that was sent in the epoch `sent`. Returns the epoch of the states
     /// that it confirms.
     pub(crate) fn learn(&mut self, sent: Epoch, appended: &Appended) -> Epoch {
-        let position = |landmark: Option<Landmark>| landmark.map(|it| it.position);
+        let position = |landmark: Option<Landmark>| landmark.map_or(Position::START, |it| it.position);
         // The answers of two batches may come in the wrong order: then the later one has said all there is.
         let newest = position(appended.after) >= position(self.seen);
         // What the batch says of others is said from where the log was seen as it was sent: that is this
-        // epoch's end or it is nothing. Two batches may also get into the log in the wrong order; then the
-        // one sent first found the other, of which it did not know, and which has been answered.
-        let goes_on = sent == self.epoch && appended.alone;
-        let follows = self.seen.is_some() && appended.before == self.seen;
+        // epoch's end or it is nothing.
+        let goes_on = sent == self.epoch && appended.others.is_some();
         if newest {
             self.seen = appended.after;
         }
-        match goes_on || follows {
-            true => sent,
-            false if newest => {
-                self.epoch += 1;
-                self.epoch
+        if goes_on {
+            if appended.others.as_ref().is_some_and(|others| !others.is_empty()) {
+                self.followed = self.followed.max(position(appended.before));
             }
-            false => PAST,
+            // Others have written behind an answer that was overtaken, and that has been taken in already.
+            return if position(appended.after) < self.followed { PAST } else { sent };
         }
+        if !newest {
+            return PAST;
+        }
+        self.begin();
+        self.epoch
     }
 
     /// After a batch of which it is not known what it has stored.
     pub(crate) fn forget(&mut self) {
-        self.epoch += 1;
+        self.begin();
         self.seen = None;
+    }
+
+    /// Begins another epoch.
+    const fn begin(&mut self) {
+        self.epoch += 1;
+        self.followed = Position::START;
     }
 }
 
@@ -110,56 +156,73 @@ mod tests {
         Landmark { position: Position::new(position), event_id }
     }
 
-    fn appended(before: i64, after: i64, alone: bool) -> Appended {
-        Appended { verdicts: Vec::new(), before: Some(at(before)), after: Some(at(after)), alone }
+    /// A batch that takes in so many events of others.
+    fn appended(before: i64, after: i64, others: Option<usize>) -> Appended {
+        let other = StoredEvent {
+            position: Position::new(before),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            event_id: Uuid::nil(),
+            stream: StreamId::from("case-a".to_owned()),
+            version: 1,
+            type_name: String::new(),
+            schema_version: 1,
+            data: Vec::new(),
+            meta: Vec::new(),
+        };
+        let others = others.map(|count| vec![other; count]);
+        Appended { verdicts: Vec::new(), before: Some(at(before)), after: Some(at(after)), others }
     }
 
     /// One that has seen the log up to position 3.
     fn horizon() -> (Horizon, Epoch) {
         let mut horizon = Horizon::new();
-        let (sent, first) = (horizon.epoch(), Appended { before: None, ..appended(0, 3, false) });
+        let (sent, first) = (horizon.epoch(), Appended { before: None, ..appended(0, 3, None) });
         let epoch = horizon.learn(sent, &first);
         assert_eq!(epoch, horizon.epoch());
         (horizon, epoch)
     }
 
     #[test]
-    fn an_epoch_lasts_as_long_as_nobody_else_writes() {
+    fn an_epoch_lasts_as_long_as_nobody_else_writes_unheard() {
         assert_eq!(Horizon::new().seen(None), None);
         let (mut horizon, sent) = horizon();
         let own = Some((Uuid::max(), Uuid::nil()));
         assert_eq!(horizon.seen(own), Some(Seen { last: at(3), own }));
-        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), sent);
+        assert_eq!(horizon.learn(sent, &appended(3, 5, Some(0))), sent);
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), sent));
-        let later = horizon.learn(sent, &appended(8, 9, false));
+        assert_eq!(horizon.learn(sent, &appended(7, 8, Some(2))), sent, "and is heard");
+        let later = horizon.learn(sent, &appended(18, 19, None));
         assert!(later > sent, "somebody else wrote");
-        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(9), later));
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(19), later));
     }
 
     #[test]
-    fn two_of_ours_that_change_places_are_not_somebody_else() {
-        let (mut horizon, sent) = horizon();
-        assert_eq!(horizon.learn(sent, &appended(3, 5, true)), sent);
-        assert_eq!(horizon.learn(sent, &appended(5, 6, false)), sent);
-        assert_eq!(horizon.epoch(), sent);
-    }
-
-    #[test]
-    fn an_answer_that_was_overtaken_confirms_nothing_that_lasts() {
+    fn an_answer_that_was_overtaken_confirms_nothing_that_others_may_have_changed() {
         // Ours at 4, somebody else's at 5, ours at 6; and the answer for 6 comes first.
         let (mut horizon, sent) = horizon();
-        let later = horizon.learn(sent, &appended(5, 6, false));
+        assert_eq!(horizon.learn(sent, &appended(5, 6, Some(1))), sent);
+        assert_eq!(horizon.learn(sent, &appended(3, 4, Some(0))), PAST);
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), sent));
+        // Somebody else's at 7, ours at 8, and ours at 9; the answer for 9 comes first, and is told of 7.
+        assert_eq!(horizon.learn(sent, &appended(8, 9, Some(1))), sent);
+        assert_eq!(horizon.learn(sent, &appended(7, 8, Some(1))), sent);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_in_another_epoch_confirms_nothing_that_lasts() {
+        let (mut horizon, sent) = horizon();
+        let later = horizon.learn(sent, &appended(5, 6, None));
         assert!(later > sent);
-        assert_eq!(horizon.learn(sent, &appended(3, 4, true)), PAST);
-        assert_eq!(horizon.learn(sent, &appended(3, 4, false)), PAST);
+        assert_eq!(horizon.learn(sent, &appended(3, 4, Some(0))), PAST);
+        assert_eq!(horizon.learn(sent, &appended(3, 4, None)), PAST);
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), later));
     }
 
     #[test]
     fn a_log_that_was_set_back_is_not_the_one_seen() {
         let (mut horizon, sent) = horizon();
-        assert_eq!(horizon.learn(sent, &appended(1, 2, false)), PAST, "not yet as long as it was");
-        let mut restored = appended(3, 4, false);
+        assert_eq!(horizon.learn(sent, &appended(1, 2, None)), PAST, "not yet as long as it was");
+        let mut restored = appended(3, 4, None);
         restored.before = Some(Landmark { event_id: Uuid::max(), ..at(3) });
         assert!(horizon.learn(sent, &restored) > sent);
     }
@@ -171,9 +234,9 @@ mod tests {
         let (mut horizon, sent) = horizon();
         horizon.forget();
         assert_eq!(horizon.seen(None), None);
-        let looked = horizon.learn(horizon.epoch(), &appended(3, 3, false));
+        let looked = horizon.learn(horizon.epoch(), &appended(3, 3, None));
         assert!(looked > sent);
-        let confirmed = horizon.learn(sent, &appended(4, 5, true));
+        let confirmed = horizon.learn(sent, &appended(4, 5, Some(0)));
         assert!(confirmed > looked, "what was looked up is out of date");
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), confirmed));
     }
@@ -184,6 +247,6 @@ mod tests {
         horizon.forget();
         let now = horizon.epoch();
         assert!(now > sent);
-        assert!(horizon.learn(sent, &appended(3, 5, true)) > now);
+        assert!(horizon.learn(sent, &appended(3, 5, Some(0))) > now);
     }
 }

@@ -26,7 +26,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// known what became of it, or [`StoreError::Unavailable`] is returned.
     ///
     /// `seen` spares the check of the versions that the caller knows to be right as of there
-    /// ([`Proposal::known`]), if nobody else has written since; [`None`] checks all.
+    /// ([`Proposal::known`]) but for those that others have written to since; [`None`] checks all.
     async fn append_seeing(&self, batch: &[Proposal], seen: Option<Seen>) -> Result<Appended, StoreError>;
 
     /// As [`EventStore::append_seeing`], for who has seen nothing.
@@ -158,8 +158,9 @@ pub struct Appended {
     pub before: Option<Landmark>,
     /// The last event with what this batch has stored.
     pub after: Option<Landmark>,
-    /// Whether nobody but the caller has written between [`Seen`] and this batch.
-    pub alone: bool,
+    /// What others have written between [`Seen`] and this batch, in order; events of the caller's own may be
+    /// among it. [`None`] if that is not known or too much to tell.
+    pub others: Option<Vec<StoredEvent>>,
 }
 
 /// An event to be stored.

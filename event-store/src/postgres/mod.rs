@@ -5,6 +5,7 @@
 //! the order of commits, without a hole. Reads go through a pool.
 
 mod append;
+mod batch;
 mod copy;
 mod head;
 mod read;

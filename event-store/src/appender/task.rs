@@ -1,23 +1,16 @@
-//! Group commit: gathers the commands of a moment, decides them lane by lane, appends them in one commit.
-//!
-//! One task owns all of it, so nothing is decided on a state that a batch in
-//! flight may still change: a command waits while one on its stream, or one that
-//! touches the same claim or key, is under way. Within a batch the commands on
-//! one stream form a lane, each decided on what the one before it leaves.
+//! The task behind the [`Appender`](super::Appender).
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::clock::{Clock, IdSource};
-use crate::event::{StoredEvent, StreamId, Version};
-use crate::gather::Gather;
+use crate::event::{StoredEvent, StreamId};
 use crate::job::{AnyJob, Lane, LaneState, Settled};
 use crate::known::{Epoch, Horizon, PAST, States};
 use crate::store::{Appended, ClaimValue, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
@@ -25,9 +18,9 @@ use crate::store::{Appended, ClaimValue, EventStore, Landmark, Proposal, Seen, S
 /// Hashing with the standard hasher would be a tenth of what a command costs here.
 type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
 type HashSet<K> = std::collections::HashSet<K, quick_cache::DefaultHashBuilder>;
+/// The first and the last event of a batch.
+type Ends = (Uuid, Uuid);
 
-/// How many commands may wait for their answer before further ones are refused.
-const QUEUE: usize = 4_096;
 /// How many commands go into one commit.
 const BATCH: usize = 512;
 /// From how many commands on a second commit beside another is worth its price.
@@ -39,83 +32,9 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 /// The most a stale command waits before it is decided again.
 const JITTER: Duration = Duration::from_millis(2);
 
-/// Streams that are read at the same moment, by one query.
-type Reads = Gather<(StreamId, Version), Vec<StoredEvent>, StoreError>;
-
-/// The way into the log for all commands of a process. Cheap to clone.
-#[derive(Clone)]
-pub struct Appender {
-    jobs: mpsc::UnboundedSender<Box<dyn AnyJob>>,
-    // The channel has no bound of its own: each job holds a permit until it is answered.
-    admission: Arc<Semaphore>,
-    states: Arc<States>,
-    reads: Arc<Reads>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
-}
-
-impl Appender {
-    /// Starts appending to `store` until the last clone is dropped.
-    pub fn start(store: Arc<dyn EventStore>, clock: impl Clock, ids: impl IdSource) -> Self {
-        let (jobs, queue) = mpsc::unbounded_channel();
-        let log = store.clone();
-        let reads = Gather::start(move |wanted: Vec<_>| {
-            let log = log.clone();
-            async move { log.read_streams(&wanted).await }
-        });
-        let task = Task {
-            store,
-            queue,
-            again: jobs.downgrade(),
-            waiting: VecDeque::new(),
-            appending: JoinSet::new(),
-            in_flight: Vec::new(),
-            horizon: Horizon::new(),
-            answered: 0,
-            blocked: false,
-        };
-        tokio::spawn(task.run());
-        let admission = Arc::new(Semaphore::new(QUEUE));
-        let states = Arc::new(States::new());
-        Self { jobs, admission, states, reads: Arc::new(reads), clock: Arc::new(clock), ids: Arc::new(ids) }
-    }
-
-    pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        self.admission.clone().try_acquire_owned().ok()
-    }
-
-    pub(crate) fn submit(&self, job: Box<dyn AnyJob>) {
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
-            job.fail(Arc::new(StoreError::stopped()));
-        }
-    }
-
-    /// What the commands on this appender have left.
-    pub(crate) fn states(&self) -> &States {
-        &self.states
-    }
-
-    /// A stream's events behind a version.
-    pub(crate) async fn read(
-        &self,
-        stream: &StreamId,
-        after: Version,
-    ) -> Result<Vec<StoredEvent>, Arc<StoreError>> {
-        let events = self.reads.ask((stream.clone(), after)).await;
-        events.unwrap_or_else(|| Err(Arc::new(StoreError::stopped())))
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    pub(crate) fn ids(&self) -> &dyn IdSource {
-        &*self.ids
-    }
-}
-
-struct Task {
+pub(super) struct Task {
     store: Arc<dyn EventStore>,
+    states: Arc<States>,
     queue: mpsc::UnboundedReceiver<Box<dyn AnyJob>>,
     again: mpsc::WeakUnboundedSender<Box<dyn AnyJob>>,
     /// Come, but not in a batch yet.
@@ -123,11 +42,15 @@ struct Task {
     /// At most two: while one holds the log's lock, the other is made ready behind it.
     appending: JoinSet<Answered>,
     in_flight: Vec<InFlight>,
+    /// The ends of the batch that was answered last.
+    last: Option<Ends>,
     horizon: Horizon,
     /// How many the last batch answered: they may be back in a moment.
     answered: usize,
     /// Whether what waits was found to wait for what is in flight.
     blocked: bool,
+    /// Whether another process was found to append as well.
+    shared: bool,
 }
 
 /// A batch under way.
@@ -135,8 +58,7 @@ struct InFlight {
     task: tokio::task::Id,
     jobs: usize,
     touched: Touched,
-    /// Its first and its last event.
-    ends: Option<(Uuid, Uuid)>,
+    ends: Option<Ends>,
 }
 
 /// A batch that the store has answered.
@@ -168,7 +90,29 @@ impl Touched {
 }
 
 impl Task {
-    async fn run(mut self) {
+    pub(super) fn new(
+        store: Arc<dyn EventStore>,
+        states: Arc<States>,
+        queue: mpsc::UnboundedReceiver<Box<dyn AnyJob>>,
+        again: mpsc::WeakUnboundedSender<Box<dyn AnyJob>>,
+    ) -> Self {
+        Self {
+            store,
+            states,
+            queue,
+            again,
+            waiting: VecDeque::new(),
+            appending: JoinSet::new(),
+            in_flight: Vec::new(),
+            last: None,
+            horizon: Horizon::new(),
+            answered: 0,
+            blocked: false,
+            shared: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
         let mut clock = tokio::time::interval(EXPIRE_EVERY);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -213,11 +157,11 @@ impl Task {
     }
 
     /// Alone, a batch starts with whatever waits; beside another only when it
-    /// is worth a commit of its own.
+    /// is worth a commit of its own. Another process's batch is such company, too.
     fn next_batch_is_due(&self) -> bool {
         match &self.in_flight[..] {
             [] => !self.waiting.is_empty(),
-            [one] => !self.blocked && self.waiting.len() >= one.jobs.max(SMALL),
+            [one] => !self.blocked && !self.shared && self.waiting.len() >= one.jobs.max(SMALL),
             [..] => false,
         }
     }
@@ -231,10 +175,11 @@ impl Task {
         }
     }
 
-    /// Starts a batch with half of what there is, if that is not small: so two keep each other company.
+    /// Starts a batch: with half of what there is, if that is not small and no other process keeps it company.
     fn start(&mut self) {
         let in_flight: usize = self.in_flight.iter().map(|batch| batch.jobs).sum();
-        let share = (self.waiting.len() + in_flight).div_ceil(2).clamp(SMALL, BATCH);
+        let half = (self.waiting.len() + in_flight).div_ceil(2).clamp(SMALL, BATCH);
+        let share = if self.shared { BATCH } else { half };
         let candidates = std::mem::take(&mut self.waiting);
         let (jobs, batch, touched) = self.decide(candidates, share);
         if batch.is_empty() {
@@ -258,7 +203,8 @@ impl Task {
         self.blocked = false;
         self.answered = 0;
         let task = answered.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
-        self.in_flight.retain(|batch| batch.task != task);
+        let index = self.in_flight.iter().position(|batch| batch.task == task);
+        self.last = index.and_then(|index| self.in_flight.swap_remove(index).ends);
         match answered {
             Ok((_, Answered { jobs, epoch, result })) => self.judge(jobs, epoch, result).await,
             Err(error) => {
@@ -273,6 +219,10 @@ impl Task {
         match result {
             Ok(appended) => {
                 let epoch = self.horizon.learn(sent, &appended);
+                let others = appended.others.as_deref();
+                self.shared =
+                    others.is_none_or(|others| others.first().is_some_and(|first| !self.is_own(first)));
+                self.states.follow(others.unwrap_or_default());
                 self.settle(jobs, appended.verdicts, appended.before, epoch);
             }
             Err(StoreError::Refused(reason)) if jobs.len() > 1 => {
@@ -297,6 +247,12 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Two batches may get into the log in another order than they were sent in: the one then is told of the other.
+    fn is_own(&self, event: &StoredEvent) -> bool {
+        let own = self.in_flight.iter().map(|batch| batch.ends).chain([self.last]);
+        own.flatten().any(|(first, _)| first == event.event_id)
     }
 
     /// Decides `share` of the jobs in order; the rest waits, and so does what
@@ -369,8 +325,13 @@ impl Task {
                 Settled::Again(job) => stale.entry(stream).or_default().push(job),
             }
         }
-        for lane in stale.into_values() {
-            tokio::spawn(decide_again(lane, self.again.clone()));
+        for (stream, lane) in stale {
+            if self.states.has(&stream, self.horizon.epoch()) {
+                // What others have written is known already.
+                lane.into_iter().rev().for_each(|job| self.waiting.push_front(job));
+            } else {
+                tokio::spawn(decide_again(lane, self.again.clone()));
+            }
         }
     }
 }
@@ -381,7 +342,7 @@ fn late(job: Box<dyn AnyJob>) {
 }
 
 /// The ids of the first and the last event of a batch.
-fn ends(batch: &[Proposal]) -> Option<(Uuid, Uuid)> {
+fn ends(batch: &[Proposal]) -> Option<Ends> {
     let mut events = batch.iter().flat_map(|proposal| &proposal.events);
     let first = events.next()?;
     Some((first.id, events.next_back().unwrap_or(first).id))
