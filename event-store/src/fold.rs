@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use quick_cache::sync::Cache;
 
+use crate::codec;
 use crate::event::{Position, Recorded, StoredEvent, StreamId, Version};
 use crate::store::{EventStore, StoreError};
 
@@ -47,12 +48,12 @@ pub(crate) async fn load<A: Aggregate>(
 pub(crate) fn go_on<A: Aggregate>(from: &Loaded<A>, events: &[StoredEvent]) -> Result<Loaded<A>, StoreError> {
     let (mut loaded, mut state) = (from.clone(), A::clone(&from.state));
     for stored in events {
-        let recorded = stored.decode::<A::Event>()?;
-        state = state.evolve(&recorded.event);
-        loaded.version = recorded.version;
-        loaded.position = recorded.position;
-        loaded.created_at = loaded.created_at.or(Some(recorded.recorded_at));
-        loaded.updated_at = Some(recorded.recorded_at);
+        let event: A::Event = codec::decode(&stored.type_name, stored.schema_version, &stored.data)?;
+        state = state.evolve(&event);
+        loaded.version = stored.version;
+        loaded.position = stored.position;
+        loaded.created_at = loaded.created_at.or(Some(stored.recorded_at));
+        loaded.updated_at = Some(stored.recorded_at);
     }
     loaded.state = Arc::new(state);
     Ok(loaded)

@@ -53,7 +53,9 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Opens the log that `options` lead to. The schema must be there already.
     pub async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
-        let pool = pool(probing(options.clone()), READ_CONNECTIONS);
+        // Of a query that names its streams in an array each plan would be made anew.
+        let planned_once = probing(options.clone()).options([("plan_cache_mode", "force_generic_plan")]);
+        let pool = pool(planned_once, READ_CONNECTIONS);
         let mut connection = pool.acquire().await.map_err(unavailable)?;
         refuse_unsafe_settings(&mut connection).await?;
         let log = sqlx::query!("SELECT log_id, generation FROM log")
@@ -184,10 +186,11 @@ impl EventStore for PostgresStore {
 }
 
 /// Connections whose queries look rows up in an index. Plans are made once, often while a table is
-/// empty and has no statistics: one that scans it would still do so when it is full.
+/// empty and has no statistics: one that scans it would still do so when it is full. Plans that probe for
+/// much look dear; compiling one costs more than running it.
 #[must_use]
 pub fn probing(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([("enable_seqscan", "off")])
+    options.options([("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")])
 }
 
 /// A pool that opens its connections when they are needed, hands out none

@@ -1,7 +1,5 @@
 //! Reading the log: a stream, or all of it in order.
 
-use std::collections::HashMap;
-
 use sqlx::{PgConnection, PgPool};
 
 use super::unavailable;
@@ -68,28 +66,28 @@ pub(super) async fn streams(
     pool: &PgPool,
     wanted: &[(StreamId, Version)],
 ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
-    // Who asks twice gets all that the one who knows least has to get.
-    let mut least: HashMap<&str, Version> = HashMap::with_capacity(wanted.len());
-    for (stream, after) in wanted {
-        least.entry(stream.as_str()).and_modify(|least| *least = (*least).min(*after)).or_insert(*after);
-    }
-    let (streams, after): (Vec<&str>, Vec<Version>) = least.into_iter().unzip();
+    let (streams, after): (Vec<&str>, Vec<Version>) =
+        wanted.iter().map(|(stream, after)| (stream.as_str(), *after)).unzip();
     let events = stored_events!(
         pool,
-        "unnest($1::text[], $2::integer[]) AS wanted (name, known) CROSS JOIN LATERAL
-         (SELECT * FROM events WHERE stream = name AND version > known ORDER BY version) found",
+        "unnest($1::text[], $2::integer[]) WITH ORDINALITY AS wanted (name, known, number) CROSS JOIN LATERAL
+         (SELECT * FROM events WHERE stream = name AND version > known ORDER BY version) found
+         ORDER BY number, version",
         &streams as _,
         &after
     )?;
-    let mut found: HashMap<StreamId, Vec<StoredEvent>> = HashMap::with_capacity(streams.len());
-    for event in events {
-        found.entry(event.stream.clone()).or_default().push(event);
-    }
-    let of = |(stream, after): &(StreamId, Version)| {
-        let events = found.get(stream).map_or(&[][..], Vec::as_slice);
-        events.iter().filter(|event| event.version > *after).cloned().collect()
+    let mut events = events.into_iter().peekable();
+    let mut of = |(stream, after): &(StreamId, Version)| {
+        let mut next = *after;
+        let mut found = Vec::new();
+        // The next question may be of the same stream: its events begin again.
+        while let Some(event) = events.next_if(|event| event.stream == *stream && event.version > next) {
+            next = event.version;
+            found.push(event);
+        }
+        found
     };
-    Ok(wanted.iter().map(of).collect())
+    Ok(wanted.iter().map(&mut of).collect())
 }
 
 /// A stream's events from the newest below `before` on.
