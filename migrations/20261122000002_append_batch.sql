@@ -50,10 +50,13 @@ DECLARE
     key_reused   CONSTANT smallint := 3;  -- the key is known, with another request
     stale        CONSTANT smallint := 4;  -- the stream is not at the version decided on
     claim_taken  CONSTANT smallint := 5;  -- `version` then is the index of the claim in the batch
-    -- How far the log may have grown for what was written to be told. Telling an event costs about a third
-    -- of a look; and who comes once in a while must not read all of a busy log under the lock.
-    telling      CONSTANT bigint := 16 + 8 * cardinality(c_stream);
-    own          xid;
+    -- Of how many events, and of how many bytes, the caller is told. Telling costs about as much as looking up
+    -- as many versions. And an answer that the caller does not take must find room on its way: until it is
+    -- sent there is no commit, and the lock is held.
+    telling      CONSTANT bigint := 16 + 4 * cardinality(c_stream);
+    telling_size CONSTANT bigint := 65536;
+    before       xid;  -- who wrote the event that was seen
+    own          xid;  -- and who the caller's other batch
     today        date;
     failed       integer[];
     won          boolean[];  -- NULL: all of them
@@ -68,24 +71,34 @@ BEGIN
     at := greatest(clock_timestamp(), at);
 
     followed := coalesce(head = seen AND head_event = seen_event, false);
-    IF NOT followed AND head > seen AND head <= seen + telling
-       AND seen_event = (SELECT e.event_id FROM events e WHERE e.position = seen) THEN
-        followed := true;
+    IF head > seen THEN
+        SELECT e.event_id = seen_event, e.xmin INTO followed, before FROM events e WHERE e.position = seen;
+        followed := coalesce(followed, false);
+    END IF;
+    IF followed AND head > seen THEN
         -- What one transaction has stored stands in one piece. A batch that was sent twice may have been
-        -- stored in two, with others' events between them.
-        own := (SELECT e.xmin FROM events e WHERE e.position = seen + 1 AND e.event_id = own_first);
-        IF own IS NULL OR head_event <> own_last
-           OR own <> (SELECT e.xmin FROM events e WHERE e.position = head) THEN
-            own := coalesce(own, (SELECT e.xmin FROM events e
-                                  WHERE e.position > seen AND e.position <= head AND e.event_id = own_first));
-            SELECT array_agg(e.position), array_agg(e.recorded_at), array_agg(e.event_id),
-                   array_agg(e.version), array_agg(e.schema_version), array_agg(e.enc),
-                   array_agg(e.stream), array_agg(e.type), array_agg(e.data), array_agg(e.meta)
-            INTO o_position, o_recorded_at, o_event_id, o_version, o_schema_version, o_enc,
-                 o_stream, o_type, o_data, o_meta
-            FROM (SELECT * FROM events e
-                  WHERE e.position > seen AND e.position <= head AND (own IS NULL OR e.xmin <> own)
-                  ORDER BY e.position) e;
+        -- stored in two, with others' events between them. (A copied log is all of one transaction.)
+        own := (SELECT e.xmin FROM events e
+                WHERE e.position = seen + 1 AND e.event_id = own_first AND e.xmin <> before);
+        IF (head_event = own_last AND own = (SELECT e.xmin FROM events e WHERE e.position = head)) IS NOT TRUE THEN
+            followed := head <= seen + telling
+                AND (SELECT sum(octet_length(e.data) + octet_length(e.meta)) FROM events e
+                     WHERE e.position > seen AND e.position <= head) <= telling_size;
+            IF followed AND own IS NULL AND own_first IS NOT NULL THEN
+                own := (SELECT e.xmin FROM events e
+                        WHERE e.position > seen AND e.position <= head
+                          AND e.event_id = own_first AND e.xmin <> before);
+            END IF;
+            IF followed THEN
+                SELECT array_agg(e.position), array_agg(e.recorded_at), array_agg(e.event_id),
+                       array_agg(e.version), array_agg(e.schema_version), array_agg(e.enc),
+                       array_agg(e.stream), array_agg(e.type), array_agg(e.data), array_agg(e.meta)
+                INTO o_position, o_recorded_at, o_event_id, o_version, o_schema_version, o_enc,
+                     o_stream, o_type, o_data, o_meta
+                FROM (SELECT * FROM events e
+                      WHERE e.position > seen AND e.position <= head AND (own IS NULL OR e.xmin <> own)
+                      ORDER BY e.position) e;
+            END IF;
         END IF;
     END IF;
     IF NOT followed OR o_stream IS NOT NULL OR false = ANY (c_known) THEN

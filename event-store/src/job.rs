@@ -51,8 +51,9 @@ pub(crate) struct Lane {
 pub(crate) enum Settled {
     /// Answered; with the state that the log now confirms, if any.
     Answered(Option<LaneState>),
-    /// To be decided again on a fresh read.
-    Again(Box<dyn AnyJob>),
+    /// To be decided again: at once if what its stream has become is known already, or else, and from the
+    /// second time on, on a fresh read.
+    Again { job: Box<dyn AnyJob>, at_once: bool },
 }
 
 type Reply<A> = oneshot::Sender<Result<Executed<A>, ExecuteError<<A as Aggregate>::Rejection>>>;
@@ -75,6 +76,7 @@ pub(crate) struct Job<A: Aggregate> {
     request: Request<A::Command>,
     known: Arc<Loaded<A>>,
     decided: Option<Decided<A>>,
+    was_stale: bool,
     deadline: Instant,
     reply: Reply<A>,
     // Held until the answer: it bounds how many commands wait.
@@ -90,7 +92,7 @@ impl<A: Aggregate> Job<A> {
         reply: Reply<A>,
     ) -> Self {
         let known = Arc::default();
-        Self { commands, request, known, decided: None, deadline, reply, _permit: permit }
+        Self { commands, request, known, decided: None, was_stale: false, deadline, reply, _permit: permit }
     }
 
     pub(crate) fn stream(&self) -> &StreamId {
@@ -256,7 +258,7 @@ impl<A: Aggregate> AnyJob for Job<A> {
 
     fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled {
         let Some(decided) = self.decided.take() else {
-            return Settled::Again(self);
+            return Settled::Again { job: self, at_once: false };
         };
         match verdict {
             Verdict::Done { first, recorded_at } => {
@@ -276,16 +278,22 @@ impl<A: Aggregate> AnyJob for Job<A> {
                     self.reply(Err(ExecuteError::Rejected(refusal)));
                     Settled::Answered(None)
                 }
-                None => Settled::Again(self),
+                None => Settled::Again { job: self, at_once: false },
             },
             Verdict::Stale => {
-                // Unless it has gone on since: then it is the state to decide on.
-                let kept = self.states().get::<A>(&self.request.stream);
-                if kept.is_some_and(|(kept, _)| kept.version <= decided.base) {
-                    self.states().forget(&self.request.stream);
+                // What the commands before it in its lane would have left is no state of the stream: only
+                // what the lane began with, and what is kept, have ever been one.
+                match self.states().get::<A>(&self.request.stream) {
+                    Some((kept, _)) if kept.version > decided.base => self.known = kept,
+                    Some(_) | None => {
+                        self.states().forget(&self.request.stream);
+                        if decided.on.version == decided.base {
+                            self.known = decided.on;
+                        }
+                    }
                 }
-                self.known = decided.on;
-                Settled::Again(self)
+                let at_once = !std::mem::replace(&mut self.was_stale, true);
+                Settled::Again { job: self, at_once }
             }
         }
     }

@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use domain::Aggregate;
 use quick_cache::sync::Cache;
-use uuid::Uuid;
 
 use crate::event::{Position, StoredEvent, StreamId};
 use crate::fold::{self, Loaded};
 use crate::job::{LaneState, downcast};
-use crate::store::{Appended, Landmark, Seen};
+use crate::store::{Appended, Ends, Landmark, Seen};
 
 /// How many streams' states an appender keeps.
 const KEPT_STATES: usize = 100_000;
@@ -25,8 +24,10 @@ pub(crate) type Epoch = u64;
 /// That of states which may be out of date.
 pub(crate) const PAST: Epoch = 0;
 
-/// The states that the log has confirmed. Only the appender's task writes here; of one stream in the
-/// order of the log, since no two batches under way share a stream.
+/// The states that the log has confirmed. Only the appender's task writes here: what its own batches have
+/// left, which of one stream come in the order of the log, since no two under way share a stream; and what
+/// others' events make of a state, which is left alone where an event is in it already. An answer that was
+/// overtaken may put an older state in the place of a newer one, then as one of the past.
 pub(crate) struct States(Cache<StreamId, Kept>);
 
 #[derive(Clone)]
@@ -79,10 +80,19 @@ impl States {
 fn follow<A: Aggregate>(state: &LaneState, event: &StoredEvent) -> Option<LaneState> {
     let loaded = downcast::<A>(state)?;
     match event.version - loaded.version {
-        ..=0 => Some(loaded),
+        ..0 => Some(loaded),
+        // Another one there: the log was set back.
+        0 => (event.position == loaded.position).then_some(loaded as LaneState),
         1 => Some(Arc::new(fold::go_on(&loaded, std::slice::from_ref(event)).ok()?)),
         2.. => None,
     }
+}
+
+/// What was known as a batch was sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    epoch: Epoch,
+    seen: Option<Landmark>,
 }
 
 /// How far the appender has seen the log.
@@ -103,28 +113,39 @@ impl Horizon {
     }
 
     /// For a batch that starts now, beside one that may be under way.
-    pub(crate) fn seen(&self, own: Option<(Uuid, Uuid)>) -> Option<Seen> {
+    pub(crate) fn seen(&self, own: Option<Ends>) -> Option<Seen> {
         self.seen.map(|last| Seen { last, own })
     }
 
-    /// Takes in what became of a batch that was sent in the epoch `sent`. Returns the epoch of the states
-    /// that it confirms.
-    pub(crate) fn learn(&mut self, sent: Epoch, appended: &Appended) -> Epoch {
+    /// What a batch that starts now is sent in.
+    pub(crate) const fn sent(&self) -> Sent {
+        Sent { epoch: self.epoch, seen: self.seen }
+    }
+
+    /// Takes in what became of a batch. Returns the epoch of the states that it confirms.
+    pub(crate) fn learn(&mut self, sent: Sent, appended: &Appended) -> Epoch {
         let position = |landmark: Option<Landmark>| landmark.map_or(Position::START, |it| it.position);
+        let (before, after, seen) =
+            (position(appended.before), position(appended.after), position(self.seen));
         // The answers of two batches may come in the wrong order: then the later one has said all there is.
-        let newest = position(appended.after) >= position(self.seen);
-        // What the batch says of others is said from where the log was seen as it was sent: that is this
-        // epoch's end or it is nothing.
-        let goes_on = sent == self.epoch && appended.others.is_some();
+        let newest = after >= seen;
+        // What the batch says of others is said from where the log was seen as it was sent. If more of it has
+        // been seen since, that must be there still: a log may be set back under a batch that is sent again.
+        let intact = if before < seen {
+            after < seen || appended.after == self.seen
+        } else {
+            sent.seen == self.seen || appended.before == self.seen
+        };
+        let goes_on = sent.epoch == self.epoch && appended.others.is_some() && intact;
         if newest {
             self.seen = appended.after;
         }
         if goes_on {
             if appended.others.as_ref().is_some_and(|others| !others.is_empty()) {
-                self.followed = self.followed.max(position(appended.before));
+                self.followed = self.followed.max(before);
             }
             // Others have written behind an answer that was overtaken, and that has been taken in already.
-            return if position(appended.after) < self.followed { PAST } else { sent };
+            return if after < self.followed { PAST } else { self.epoch };
         }
         if !newest {
             return PAST;
@@ -148,8 +169,9 @@ impl Horizon {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::event::Position;
 
     fn at(position: i64) -> Landmark {
         let event_id = Uuid::from_u128(u128::try_from(position).unwrap());
@@ -174,12 +196,13 @@ mod tests {
     }
 
     /// One that has seen the log up to position 3.
-    fn horizon() -> (Horizon, Epoch) {
+    fn horizon() -> (Horizon, Sent) {
         let mut horizon = Horizon::new();
-        let (sent, first) = (horizon.epoch(), Appended { before: None, ..appended(0, 3, None) });
-        let epoch = horizon.learn(sent, &first);
+        let first = Appended { before: None, ..appended(0, 3, None) };
+        let epoch = horizon.learn(horizon.sent(), &first);
         assert_eq!(epoch, horizon.epoch());
-        (horizon, epoch)
+        let sent = horizon.sent();
+        (horizon, sent)
     }
 
     #[test]
@@ -188,31 +211,44 @@ mod tests {
         let (mut horizon, sent) = horizon();
         let own = Some((Uuid::max(), Uuid::nil()));
         assert_eq!(horizon.seen(own), Some(Seen { last: at(3), own }));
-        assert_eq!(horizon.learn(sent, &appended(3, 5, Some(0))), sent);
-        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), sent));
-        assert_eq!(horizon.learn(sent, &appended(7, 8, Some(2))), sent, "and is heard");
-        let later = horizon.learn(sent, &appended(18, 19, None));
-        assert!(later > sent, "somebody else wrote");
+        assert_eq!(horizon.learn(sent, &appended(3, 5, Some(0))), sent.epoch);
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), sent.epoch));
+        assert_eq!(horizon.learn(horizon.sent(), &appended(7, 8, Some(2))), sent.epoch, "and is heard");
+        let later = horizon.learn(horizon.sent(), &appended(18, 19, None));
+        assert!(later > sent.epoch, "somebody else wrote");
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(19), later));
+    }
+
+    #[test]
+    fn two_batches_may_change_places_and_their_answers_too() {
+        // Both are sent at 3; the one is stored at 4 and 5, the other at 6.
+        for (first, second) in [((3, 5, 0), (5, 6, 0)), ((5, 6, 2), (3, 5, 0)), ((3, 5, 0), (5, 6, 2))] {
+            let (mut horizon, sent) = horizon();
+            for (before, after, others) in [first, second] {
+                assert_eq!(horizon.learn(sent, &appended(before, after, Some(others))), sent.epoch);
+            }
+            assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), sent.epoch));
+        }
     }
 
     #[test]
     fn an_answer_that_was_overtaken_confirms_nothing_that_others_may_have_changed() {
         // Ours at 4, somebody else's at 5, ours at 6; and the answer for 6 comes first.
         let (mut horizon, sent) = horizon();
-        assert_eq!(horizon.learn(sent, &appended(5, 6, Some(1))), sent);
+        assert_eq!(horizon.learn(sent, &appended(5, 6, Some(1))), sent.epoch);
         assert_eq!(horizon.learn(sent, &appended(3, 4, Some(0))), PAST);
-        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), sent));
+        assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), sent.epoch));
         // Somebody else's at 7, ours at 8, and ours at 9; the answer for 9 comes first, and is told of 7.
-        assert_eq!(horizon.learn(sent, &appended(8, 9, Some(1))), sent);
-        assert_eq!(horizon.learn(sent, &appended(7, 8, Some(1))), sent);
+        let sent = horizon.sent();
+        assert_eq!(horizon.learn(sent, &appended(8, 9, Some(1))), sent.epoch);
+        assert_eq!(horizon.learn(sent, &appended(7, 8, Some(1))), sent.epoch);
     }
 
     #[test]
     fn an_answer_that_was_overtaken_in_another_epoch_confirms_nothing_that_lasts() {
         let (mut horizon, sent) = horizon();
         let later = horizon.learn(sent, &appended(5, 6, None));
-        assert!(later > sent);
+        assert!(later > sent.epoch);
         assert_eq!(horizon.learn(sent, &appended(3, 4, Some(0))), PAST);
         assert_eq!(horizon.learn(sent, &appended(3, 4, None)), PAST);
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(6), later));
@@ -224,7 +260,19 @@ mod tests {
         assert_eq!(horizon.learn(sent, &appended(1, 2, None)), PAST, "not yet as long as it was");
         let mut restored = appended(3, 4, None);
         restored.before = Some(Landmark { event_id: Uuid::max(), ..at(3) });
-        assert!(horizon.learn(sent, &restored) > sent);
+        assert!(horizon.learn(sent, &restored) > sent.epoch);
+    }
+
+    #[test]
+    fn a_log_that_was_set_back_under_a_batch_that_is_sent_again_is_not_the_one_seen() {
+        // Two sent at 3. One is stored at 4 to 6 and answered; then the log is set back to 3, which the other
+        // has seen, and stored there, or behind what somebody else has written meanwhile.
+        for other in [appended(3, 8, Some(0)), appended(7, 8, Some(4))] {
+            let (mut horizon, sent) = horizon();
+            assert_eq!(horizon.learn(sent, &appended(3, 6, Some(0))), sent.epoch);
+            assert!(horizon.learn(sent, &other) > sent.epoch);
+            assert_eq!(horizon.seen(None).unwrap().last, at(8));
+        }
     }
 
     #[test]
@@ -234,8 +282,8 @@ mod tests {
         let (mut horizon, sent) = horizon();
         horizon.forget();
         assert_eq!(horizon.seen(None), None);
-        let looked = horizon.learn(horizon.epoch(), &appended(3, 3, None));
-        assert!(looked > sent);
+        let looked = horizon.learn(horizon.sent(), &appended(3, 3, None));
+        assert!(looked > sent.epoch);
         let confirmed = horizon.learn(sent, &appended(4, 5, Some(0)));
         assert!(confirmed > looked, "what was looked up is out of date");
         assert_eq!((horizon.seen(None).unwrap().last, horizon.epoch()), (at(5), confirmed));
@@ -246,7 +294,7 @@ mod tests {
         let (mut horizon, sent) = horizon();
         horizon.forget();
         let now = horizon.epoch();
-        assert!(now > sent);
+        assert!(now > sent.epoch);
         assert!(horizon.learn(sent, &appended(3, 5, Some(0))) > now);
     }
 }

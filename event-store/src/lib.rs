@@ -34,7 +34,7 @@ pub use gather::Gather;
 pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{
-    Appended, ClaimValue, EventStore, IdempotencyKey, Landmark, LogId, NewEvent, Proposal, Replay, Seen,
-    StoreError, Verdict,
+    Appended, ClaimValue, Ends, EventStore, IdempotencyKey, Landmark, LogId, NewEvent, Proposal, Replay,
+    Seen, StoreError, Verdict,
 };
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};

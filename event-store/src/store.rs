@@ -146,8 +146,11 @@ pub struct Seen {
     /// The last event that the caller has heard of.
     pub last: Landmark,
     /// The first and the last event of another batch of the caller's, which may by now stand behind it.
-    pub own: Option<(Uuid, Uuid)>,
+    pub own: Option<Ends>,
 }
+
+/// The ids of the first and the last event of a batch.
+pub type Ends = (Uuid, Uuid);
 
 /// What became of a batch.
 #[derive(Clone, Debug)]
@@ -159,7 +162,7 @@ pub struct Appended {
     /// The last event with what this batch has stored.
     pub after: Option<Landmark>,
     /// What others have written between [`Seen`] and this batch, in order; events of the caller's own may be
-    /// among it. [`None`] if that is not known or too much to tell.
+    /// among it. [`None`] if that is not known, too much to tell, or nothing that this build reads.
     pub others: Option<Vec<StoredEvent>>,
 }
 

@@ -12,14 +12,12 @@ use uuid::Uuid;
 
 use crate::event::{StoredEvent, StreamId};
 use crate::job::{AnyJob, Lane, LaneState, Settled};
-use crate::known::{Epoch, Horizon, PAST, States};
-use crate::store::{Appended, ClaimValue, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
+use crate::known::{Epoch, Horizon, PAST, Sent, States};
+use crate::store::{Appended, ClaimValue, Ends, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
 
 /// Hashing with the standard hasher would be a tenth of what a command costs here.
 type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
 type HashSet<K> = std::collections::HashSet<K, quick_cache::DefaultHashBuilder>;
-/// The first and the last event of a batch.
-type Ends = (Uuid, Uuid);
 
 /// How many commands go into one commit.
 const BATCH: usize = 512;
@@ -29,7 +27,7 @@ const SMALL: usize = 16;
 const GATHER: Duration = Duration::from_micros(200);
 /// How often those who wait beside batches under way are looked at.
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
-/// The most a stale command waits before it is decided again.
+/// The most a stale command waits before its stream is read and it is decided again.
 const JITTER: Duration = Duration::from_millis(2);
 
 pub(super) struct Task {
@@ -39,7 +37,7 @@ pub(super) struct Task {
     again: mpsc::WeakUnboundedSender<Box<dyn AnyJob>>,
     /// Come, but not in a batch yet.
     waiting: VecDeque<Box<dyn AnyJob>>,
-    /// At most two: while one holds the log's lock, the other is made ready behind it.
+    /// At most two, and one beside other processes: while one holds the log's lock, the other is made ready behind it.
     appending: JoinSet<Answered>,
     in_flight: Vec<InFlight>,
     /// The ends of the batch that was answered last.
@@ -64,7 +62,7 @@ struct InFlight {
 /// A batch that the store has answered.
 struct Answered {
     jobs: Vec<Box<dyn AnyJob>>,
-    epoch: Epoch,
+    sent: Sent,
     result: Result<Appended, StoreError>,
 }
 
@@ -186,11 +184,11 @@ impl Task {
             self.blocked = true;
             return;
         }
-        let (epoch, seen) = (self.horizon.epoch(), self.seen());
+        let (sent, seen) = (self.horizon.sent(), self.seen());
         let (store, commands, ends) = (self.store.clone(), batch.len(), ends(&batch));
         let task = self
             .appending
-            .spawn(async move { Answered { jobs, epoch, result: append(&*store, &batch, seen).await } });
+            .spawn(async move { Answered { jobs, sent, result: append(&*store, &batch, seen).await } });
         self.in_flight.push(InFlight { task: task.id(), jobs: commands, touched, ends });
     }
 
@@ -204,24 +202,24 @@ impl Task {
         self.answered = 0;
         let task = answered.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         let index = self.in_flight.iter().position(|batch| batch.task == task);
-        self.last = index.and_then(|index| self.in_flight.swap_remove(index).ends);
+        let ends = index.and_then(|index| self.in_flight.swap_remove(index).ends);
         match answered {
-            Ok((_, Answered { jobs, epoch, result })) => self.judge(jobs, epoch, result).await,
+            Ok((_, Answered { jobs, sent, result })) => self.judge(jobs, sent, result).await,
             Err(error) => {
                 // Its jobs are gone with it, and their callers have been told so.
                 tracing::error!("A batch panicked: {error}");
                 self.horizon.forget();
             }
         }
+        self.last = ends;
     }
 
-    async fn judge(&mut self, jobs: Vec<Box<dyn AnyJob>>, sent: Epoch, result: Result<Appended, StoreError>) {
+    async fn judge(&mut self, jobs: Vec<Box<dyn AnyJob>>, sent: Sent, result: Result<Appended, StoreError>) {
         match result {
             Ok(appended) => {
                 let epoch = self.horizon.learn(sent, &appended);
                 let others = appended.others.as_deref();
-                self.shared =
-                    others.is_none_or(|others| others.first().is_some_and(|first| !self.is_own(first)));
+                self.shared = others.is_none_or(|others| !self.are_own(others));
                 self.states.follow(others.unwrap_or_default());
                 self.settle(jobs, appended.verdicts, appended.before, epoch);
             }
@@ -233,9 +231,9 @@ impl Task {
                 let second = first.split_off(first.len() / 2);
                 for half in [first, second] {
                     let (jobs, batch, _touched) = self.decide(half, BATCH);
-                    let (epoch, seen) = (self.horizon.epoch(), self.seen());
+                    let (sent, seen) = (self.horizon.sent(), self.seen());
                     let result = append(&*self.store, &batch, seen).await;
-                    Box::pin(self.judge(jobs, epoch, result)).await;
+                    Box::pin(self.judge(jobs, sent, result)).await;
                 }
             }
             Err(error) => {
@@ -249,10 +247,13 @@ impl Task {
         }
     }
 
-    /// Two batches may get into the log in another order than they were sent in: the one then is told of the other.
-    fn is_own(&self, event: &StoredEvent) -> bool {
-        let own = self.in_flight.iter().map(|batch| batch.ends).chain([self.last]);
-        own.flatten().any(|(first, _)| first == event.event_id)
+    /// Whether these are not others' events. Two batches may get into the log in another order than they were
+    /// sent in: the one then is told of the other.
+    fn are_own(&self, events: &[StoredEvent]) -> bool {
+        let Some(first) = events.first() else { return true };
+        let own = self.in_flight.iter().map(|batch| batch.ends).chain([self.last]).flatten();
+        let ends = (first.event_id, events.last().unwrap_or(first).event_id);
+        own.into_iter().any(|own| own == ends)
     }
 
     /// Decides `share` of the jobs in order; the rest waits, and so does what
@@ -308,7 +309,7 @@ impl Task {
         epoch: Epoch,
     ) {
         let mut confirmed: HashMap<StreamId, LaneState> = HashMap::default();
-        let mut stale: HashMap<StreamId, Vec<Box<dyn AnyJob>>> = HashMap::default();
+        let mut stale: HashMap<StreamId, (bool, Vec<Box<dyn AnyJob>>)> = HashMap::default();
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             let stream = job.stream().clone();
             // An earlier try of this batch has stored it: the stream may have gone on since.
@@ -322,11 +323,15 @@ impl Task {
                         confirmed.insert(stream, reached);
                     }
                 }
-                Settled::Again(job) => stale.entry(stream).or_default().push(job),
+                Settled::Again { job, at_once } => {
+                    let (lane_at_once, lane) = stale.entry(stream).or_insert_with(|| (true, Vec::new()));
+                    *lane_at_once &= at_once;
+                    lane.push(job);
+                }
             }
         }
-        for (stream, lane) in stale {
-            if self.states.has(&stream, self.horizon.epoch()) {
+        for (stream, (at_once, lane)) in stale {
+            if at_once && self.states.has(&stream, self.horizon.epoch()) {
                 // What others have written is known already.
                 lane.into_iter().rev().for_each(|job| self.waiting.push_front(job));
             } else {

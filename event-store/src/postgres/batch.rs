@@ -182,7 +182,7 @@ impl Answer {
             return Err(strange("a command for each verdict"));
         }
         drop(losers);
-        let others = followed.then(|| self.others()).transpose()?;
+        let others = if followed { self.others() } else { None };
         Ok(Appended { verdicts, before, after: landmark(head, event_id), others })
     }
 
@@ -205,7 +205,8 @@ impl Answer {
         )
     }
 
-    fn others(self) -> Result<Vec<StoredEvent>, StoreError> {
+    /// What others have written, if this build can read all of it: a newer one may be at work beside it.
+    fn others(self) -> Option<Vec<StoredEvent>> {
         let mut recorded_at = self.o_recorded_at.unwrap_or_default().into_iter();
         let mut event_id = self.o_event_id.unwrap_or_default().into_iter();
         let mut version = self.o_version.unwrap_or_default().into_iter();
@@ -215,7 +216,7 @@ impl Answer {
         let mut type_name = self.o_type.unwrap_or_default().into_iter();
         let mut data = self.o_data.unwrap_or_default().into_iter();
         let mut meta = self.o_meta.unwrap_or_default().into_iter();
-        let mut event = |position| {
+        let event = |position| {
             in_the_clear(position, enc.next()?).ok()?;
             Some(StoredEvent {
                 position: Position::new(position),
@@ -230,9 +231,7 @@ impl Answer {
             })
         };
         let positions = self.o_position.unwrap_or_default().into_iter();
-        positions
-            .map(|position| event(position).ok_or_else(|| strange("readable events of others")))
-            .collect()
+        positions.map(event).collect()
     }
 }
 

@@ -59,6 +59,7 @@ contract! {
     seen::who_has_seen_the_end_is_alone
     seen::what_others_wrote_since_is_told
     seen::what_is_too_much_to_tell_is_looked_up
+    seen::a_batch_of_ones_own_is_never_too_much
     seen::others_are_noticed_on_either_side_of_a_batch_of_ones_own
     seen::a_batch_that_was_sent_twice_may_stand_in_two_pieces
     seen::a_log_that_was_set_back_and_has_gone_on_is_looked_up

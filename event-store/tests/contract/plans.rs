@@ -1,8 +1,10 @@
 //! `append_batch` probes indexes, whatever the tables held when its plans were made.
 
-use event_store::MIGRATOR;
+use event_store::{EventStore, MIGRATOR, Seen, Verdict};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
+
+use crate::cases::append;
 
 /// Appends `n` creations with two claims and a key each, in one call, made by the server.
 const APPEND: &str = r"
@@ -54,6 +56,20 @@ async fn looks(connection: &mut PgConnection, known: bool) -> (i64, i64, i64) {
     assert!(are_stored(&answer) && answer.get("followed"));
     let after: (i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut *transaction).await.unwrap();
     (after.0 - before.0, after.1 - before.1, after.2 - before.2)
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_others_wrote_in_a_form_of_a_later_build_costs_no_verdict(pool: PgPool) {
+    let store = crate::store(&pool).await;
+    let first = store.append_seeing(&[append("a", 0, 1)], None).await.unwrap();
+    store.append(&[append("b", 0, 1)]).await.unwrap();
+    sqlx::query("UPDATE events SET enc = 99 WHERE position = 2").execute(&pool).await.unwrap();
+    let seen = first.after.map(|last| Seen { last, own: None });
+    let appended = store.append_seeing(&[append("a", 1, 1)], seen).await.unwrap();
+    assert!(
+        appended.others.is_none() && matches!(appended.verdicts[0], Verdict::Done { .. }),
+        "{appended:?}"
+    );
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]

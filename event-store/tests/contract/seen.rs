@@ -78,11 +78,26 @@ pub(crate) async fn what_others_wrote_since_is_told(store: Store) {
 }
 
 pub(crate) async fn what_is_too_much_to_tell_is_looked_up(store: Store) {
-    let seen = after(&store.append_seeing(&[append("a", 0, 1), append("b", 0, 1)], None).await.unwrap());
-    store.append(&[append("a", 1, 100)]).await.unwrap();
-    let appended = store.append_seeing(&[known("a", 1, 1), known("b", 1, 1)], seen).await.unwrap();
-    assert_eq!((&appended.others, &appended.verdicts[0]), (&None, &Verdict::Stale));
-    assert!(is_done(&appended.verdicts[1]));
+    let mut large = append("large", 1, 1);
+    large.events[0].data = vec![b' '; 100_000];
+    for (id, too_much) in [("many", append("many", 1, 100)), ("large", large)] {
+        let beside_it = format!("beside {id}");
+        let batch = [append(id, 0, 1), append(&beside_it, 0, 1)];
+        let seen = after(&store.append_seeing(&batch, None).await.unwrap());
+        store.append(&[too_much]).await.unwrap();
+        let batch = [known(id, 1, 1), known(&beside_it, 1, 1)];
+        let appended = store.append_seeing(&batch, seen).await.unwrap();
+        assert_eq!((&appended.others, &appended.verdicts[0]), (&None, &Verdict::Stale));
+        assert!(is_done(&appended.verdicts[1]));
+    }
+}
+
+pub(crate) async fn a_batch_of_ones_own_is_never_too_much(store: Store) {
+    let first = store.append_seeing(&[append("a", 0, 1)], None).await.unwrap();
+    let own = [append("b", 0, 100)];
+    store.append(&own).await.unwrap();
+    let appended = store.append_seeing(&[known("a", 1, 1)], beside(&first, &own)).await.unwrap();
+    assert!(is_alone(&appended) && is_done(&appended.verdicts[0]), "{appended:?}");
 }
 
 pub(crate) async fn others_are_noticed_on_either_side_of_a_batch_of_ones_own(store: Store) {

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::commands::{assert_no_holes, process_on, request};
-use crate::counter::{Command, Counter};
+use crate::counter::{Command, Counter, Rejection};
 
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -29,6 +29,8 @@ struct Shaky {
 enum Fate {
     /// The answer comes, sooner or later.
     Answered,
+    /// The answer comes, and by then somebody else has written.
+    Followed,
     /// The answer is lost, and the batch sent again.
     SentTwice,
     /// The answer stays lost, and the batch gets to the log late, perhaps once more.
@@ -53,6 +55,16 @@ fn first_lost() -> Fate {
     if FIRST.replace(false) { Fate::SentTwice } else { Fate::Answered }
 }
 
+thread_local! {
+    static APPENDS: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+}
+
+/// After the second somebody else writes.
+fn second_followed() -> Fate {
+    APPENDS.set(APPENDS.get() + 1);
+    if APPENDS.get() == 2 { Fate::Followed } else { Fate::Answered }
+}
+
 impl Shaky {
     async fn nap(&self) {
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..3_000))).await;
@@ -72,6 +84,11 @@ impl EventStore for Shaky {
             Fate::Answered => {
                 let answer = self.store.append_seeing(batch, seen).await;
                 self.nap().await;
+                answer
+            }
+            Fate::Followed => {
+                let answer = self.store.append_seeing(batch, seen).await;
+                self.others_write(batch).await;
                 answer
             }
             Fate::SentTwice => {
@@ -178,6 +195,22 @@ async fn what_an_earlier_try_has_stored_is_not_what_holds_now(pool: PgPool) {
         versions.push(done.after.version);
     }
     assert_eq!(versions, [1, 2], "the second has nothing to do, and knows of what others wrote");
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_a_refused_command_would_have_left_is_no_state(pool: PgPool) {
+    let taken = || Command::Label("taken".into());
+    process_on(crate::store(&pool).await).execute(request("b", taken())).await.unwrap();
+    let commands = shaky(&pool, second_followed).await;
+    commands.execute(request("a", Command::Add(1))).await.unwrap();
+    // In one batch, the third decided on what the second would have left.
+    let lane = [Command::Add(1), taken(), Command::Add(10)];
+    let answers = join_all(lane.map(|command| commands.execute(request("a", command)))).await;
+    assert!(matches!(answers[1], Err(ExecuteError::Rejected(Rejection::LabelTaken))), "{answers:?}");
+    let third = &answers[2].as_ref().unwrap().after;
+    assert_eq!((third.version, third.state.value, &third.state.label), (4, 13, &None));
+    let again = commands.execute(request("a", taken())).await;
+    assert!(matches!(again, Err(ExecuteError::Rejected(Rejection::LabelTaken))), "{again:?}");
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
