@@ -1,27 +1,26 @@
 //! Users as HTTP answers them: one row for each that lives.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::user::{Changes, Event, Profile, User};
 use domain::values::Patch;
-use event_store::{Gather, Position, Recorded, StoredEvent};
+use event_store::{Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::table::{ApplyError, Projection};
 
+mod queries;
 mod rebuild;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use queries::rows_and_position;
+pub use queries::{Filter, Finder, count, find_by_matricule, find_many, page};
 pub use rebuild::{rebuild, verify};
-
-/// Above so many rows a count is an estimate.
-const COUNT_EXACTLY: i64 = 10_000;
 
 /// The projection.
 pub struct Users;
@@ -245,164 +244,4 @@ async fn put(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), sqlx
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Finds users by id or matricule, those that are asked for at the same moment with one query.
-pub struct Finder(Gather<String, Option<UserRow>, sqlx::Error>);
-
-impl Finder {
-    /// Through these connections.
-    #[must_use]
-    pub fn new(pool: PgPool) -> Self {
-        Self(Gather::start(move |names| {
-            let pool = pool.clone();
-            async move { find_each(&pool, &names).await }
-        }))
-    }
-
-    /// The user with this id or matricule, as of a moment after the call.
-    pub async fn find(&self, id_or_matricule: &str) -> Result<Option<UserRow>, Arc<sqlx::Error>> {
-        let found = self.0.ask(id_or_matricule.to_owned()).await;
-        found.unwrap_or_else(|| Err(Arc::new(sqlx::Error::WorkerCrashed)))
-    }
-}
-
-/// The user with this matricule.
-pub async fn find_by_matricule(pool: &PgPool, matricule: &str) -> Result<Option<UserRow>, sqlx::Error> {
-    sqlx::query_as!(UserRow, "SELECT * FROM users_v1 WHERE matricule = $1 LIMIT 1", matricule)
-        .fetch_optional(pool)
-        .await
-}
-
-/// The users with these ids or matricules in the order asked; unknown ones are left out.
-pub async fn find_many(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Vec<UserRow>, sqlx::Error> {
-    Ok(find_each(pool, ids_or_matricules).await?.into_iter().flatten().collect())
-}
-
-/// For each of these ids or matricules its user.
-async fn find_each(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Vec<Option<UserRow>>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        UserRow,
-        "SELECT * FROM users_v1 WHERE id = ANY($1) OR matricule = ANY($1)",
-        ids_or_matricules
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut by_name: HashMap<&str, &UserRow> = HashMap::with_capacity(2 * rows.len());
-    for row in &rows {
-        by_name.insert(&row.id, row);
-        if let Some(matricule) = &row.matricule {
-            by_name.insert(matricule, row);
-        }
-    }
-    Ok(ids_or_matricules.iter().map(|name| by_name.get(name.as_str()).copied().cloned()).collect())
-}
-
-/// The rows of the users with these ids, and the position up to which they are right.
-pub(crate) async fn rows_and_position(
-    pool: &PgPool,
-    ids: &[String],
-) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
-    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let rows = rows_of(&mut snapshot, ids).await?;
-    let position = sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", Users::NAME)
-        .fetch_optional(&mut *snapshot)
-        .await?;
-    snapshot.commit().await?;
-    Ok((rows, Position::new(position.unwrap_or(0))))
-}
-
-/// Which users a list holds; all, unless it says otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Somewhere in name, matricule, e-mail or username, in any case.
-    pub q: Option<String>,
-    /// The ministry.
-    pub ministere: Option<String>,
-    /// `M` or `F`.
-    pub sexe: Option<String>,
-    /// The status.
-    pub status: Option<String>,
-}
-
-impl Filter {
-    /// `q` as a pattern of LIKE that holds nothing but it.
-    fn pattern(&self) -> Option<String> {
-        let escaped = self.q.as_ref()?.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
-        Some(format!("%{escaped}%"))
-    }
-}
-
-/// The first `limit` users behind `after_id` in the order of ids.
-pub async fn page(
-    pool: &PgPool,
-    filter: &Filter,
-    after_id: Option<&str>,
-    limit: i64,
-) -> Result<Vec<UserRow>, sqlx::Error> {
-    sqlx::query_as!(
-        UserRow,
-        r#"
-        SELECT * FROM users_v1
-        WHERE id > $1
-          AND ($2::text IS NULL OR ministere = $2)
-          AND ($3::text IS NULL OR sexe = $3)
-          AND ($4::text IS NULL OR status = $4)
-          AND ($5::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $5)
-        ORDER BY id
-        LIMIT $6
-        "#,
-        after_id.unwrap_or_default(),
-        filter.ministere,
-        filter.sexe,
-        filter.status,
-        filter.pattern(),
-        limit,
-    )
-    .fetch_all(pool)
-    .await
-}
-
-/// How many users there are, and whether that is exact: above ten thousand it
-/// is what the planner of PostgreSQL thinks.
-pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::Error> {
-    let exactly = sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "count!" FROM (
-            SELECT 1 FROM users_v1
-            WHERE ($1::text IS NULL OR ministere = $1)
-              AND ($2::text IS NULL OR sexe = $2)
-              AND ($3::text IS NULL OR status = $3)
-              AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
-            LIMIT $5
-        ) some_users
-        "#,
-        filter.ministere,
-        filter.sexe,
-        filter.status,
-        filter.pattern(),
-        COUNT_EXACTLY + 1,
-    )
-    .fetch_one(pool)
-    .await?;
-    if exactly <= COUNT_EXACTLY {
-        return Ok((exactly, true));
-    }
-    let plan: serde_json::Value = sqlx::query_scalar(
-        r#"
-        EXPLAIN (FORMAT JSON) SELECT 1 FROM users_v1
-        WHERE ($1::text IS NULL OR ministere = $1)
-          AND ($2::text IS NULL OR sexe = $2)
-          AND ($3::text IS NULL OR status = $3)
-          AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
-        "#,
-    )
-    .bind(&filter.ministere)
-    .bind(&filter.sexe)
-    .bind(&filter.status)
-    .bind(filter.pattern())
-    .fetch_one(pool)
-    .await?;
-    let estimate = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64).unwrap_or(0);
-    Ok((estimate.max(exactly), false))
 }

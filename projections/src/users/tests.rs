@@ -1,5 +1,6 @@
 use event_store::MIGRATOR;
 use serde_json::json;
+use sqlx::PgPool;
 
 use super::*;
 
