@@ -24,7 +24,7 @@ mod proxy;
 mod rig;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::backends::Killed;
 use self::clients::Clients;
@@ -34,6 +34,8 @@ use self::rig::Rig;
 const CLIENTS: usize = 8;
 /// So many kills, then the answers so far are judged.
 const EPOCH: usize = 40;
+/// How often a campaign says that it goes on.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 /// One backend in so many is killed with SIGKILL, after which PostgreSQL recovers.
 const SIGKILL_EVERY: usize = 5;
 
@@ -60,7 +62,7 @@ async fn kill_at(rig: &mut Rig, points: &[Point], times: usize) -> Oracle {
     let begin = Instant::now();
     let mut oracle = Oracle::default();
     let mut hits: BTreeMap<Point, usize> = points.iter().map(|point| (*point, 0)).collect();
-    let (mut kills, mut too_late) = (0, 0);
+    let (mut kills, mut too_late, mut told) = (0, 0, begin);
     while hits.values().any(|hits| *hits < times) && oracle.findings.is_empty() {
         let clients = Clients::start(rig.base(), CLIENTS, &format!("k{kills}"));
         for _ in 0..EPOCH {
@@ -75,6 +77,11 @@ async fn kill_at(rig: &mut Rig, points: &[Point], times: usize) -> Oracle {
             kills += 1;
         }
         oracle.judge(&clients.stop().await, rig.base(), &rig.pool).await;
+        if told.elapsed() > TELL_EVERY {
+            told = Instant::now();
+            let least = hits.values().min().copied().unwrap_or_default();
+            println!("kill_points: {kills} kills in {:?}, each point hit {least} times", begin.elapsed());
+        }
     }
     let hits: Vec<String> = hits.iter().map(|(point, hits)| format!("{point:?} {hits}")).collect();
     let Oracle { ok, fail, unknown, findings, .. } = &oracle;

@@ -251,9 +251,9 @@ impl Task {
     /// sent in: the one then is told of the other.
     fn are_own(&self, events: &[StoredEvent]) -> bool {
         let Some(first) = events.first() else { return true };
-        let own = self.in_flight.iter().map(|batch| batch.ends).chain([self.last]).flatten();
+        let mut own = self.in_flight.iter().map(|batch| batch.ends).chain([self.last]).flatten();
         let ends = (first.event_id, events.last().unwrap_or(first).event_id);
-        own.into_iter().any(|own| own == ends)
+        own.any(|own| own == ends)
     }
 
     /// Decides `share` of the jobs in order; the rest waits, and so does what
