@@ -311,3 +311,23 @@ async fn plans_made_on_an_empty_table_scan_nothing_once_it_is_full(pool: PgPool)
             .unwrap();
     assert_eq!(scans, 0);
 }
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn users_are_looked_up_in_the_indexes_even_of_an_empty_table(pool: PgPool) {
+    let options = event_store::postgres::probing((*pool.connect_options()).clone());
+    // One connection: it counts for itself, and tells when it is asked to.
+    let pool = event_store::postgres::pool(options, 1);
+    let scans = async || -> i64 {
+        sqlx::query("SELECT pg_stat_force_next_flush()").execute(&pool).await.unwrap();
+        sqlx::query_scalar("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'users_v1'")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    let before = scans().await;
+    // Plans are kept from the sixth time on.
+    for _ in 0..10 {
+        assert_eq!(users::find_many(&pool, &["u1".into(), "M-1".into()]).await.unwrap(), []);
+    }
+    assert_eq!(scans().await - before, 0);
+}
