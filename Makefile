@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh campaign schemathesis bench install install-tests services
+.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh contract contract-fresh campaign schemathesis bench install install-tests services
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := $(TARGET)/debug/with-services
@@ -34,7 +34,7 @@ run-kafka: install-tests ## the same with a Kafka on port 9092, too; it needs Ja
 test: install-tests services ## run every test against real servers (ARGS: for `cargo test`)
 	$(SERVICES) cargo test $(ARGS)
 
-check: install fmt lint doc deny sqlx-fresh ## everything but the tests: form, lints, docs, licences, generated files
+check: install fmt lint doc deny sqlx-fresh contract-fresh ## everything but the tests: form, lints, docs, licences, generated files
 
 fmt:
 	cargo fmt --all --check
@@ -57,6 +57,13 @@ sqlx: install ## write .sqlx/ again, after a query or a migration changed
 
 sqlx-fresh: install ## fail if .sqlx/ is not what `make sqlx` would write
 	.ci/queries compare
+
+contract: install ## write docs/schemas/ and docs/asyncapi.json again, after a message changed
+	cargo run --quiet -p annuaire -- contract schemas --out docs/schemas
+	cargo run --quiet -p annuaire -- contract asyncapi --out docs/asyncapi.json
+
+contract-fresh: install ## fail if they are not what the messages are, or if readers of one would not understand it any more
+	cargo test --quiet --test schemas
 
 campaign: install-tests services ## run a long randomised test: NAME=kill N=50
 	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored --exact $(NAME)::campaign_$(NAME)

@@ -166,7 +166,7 @@ impl Ours {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", brokers);
         let topics = TopicSettings { partitions: PARTITIONS, replication: None };
-        let options = KafkaOptions { client, compression: "none", topics, window: None };
+        let options = KafkaOptions { client, compression: "none", topics, signing_key: None, window: None };
         let topic = Kafka::new(options, log.clone(), pool.clone());
         let sent = Progress::new(Kafka::NAME, Witness::new(pool, Kafka::NAME));
         tokio::spawn(Runner::new(topic, log.clone(), leaders()?, sent.clone()).run(stop.clone()));

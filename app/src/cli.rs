@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
+use crate::contract::{self, Contract};
 use crate::fatal::Fatal;
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
@@ -46,6 +47,9 @@ enum Command {
     /// The read models: how far they are, whether they are right, and made again
     #[command(subcommand)]
     Projections(Projections),
+    /// What other programs may rely on, as documents
+    #[command(subcommand)]
+    Contract(Contract),
     /// Print the effective settings and where each comes from, secrets masked
     Config {
         /// Print JSON
@@ -99,6 +103,7 @@ impl Cli {
             Command::Projections(command) => {
                 look(async |tools| projections::run(tools, &command).await).await
             }
+            Command::Contract(command) => contract::run(&command),
             Command::Config { json } => print(&config_text(json)?).map(drop),
         }
     }

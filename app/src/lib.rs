@@ -8,6 +8,7 @@
 mod banner;
 pub mod cli;
 pub mod config;
+mod contract;
 pub mod fatal;
 mod figures;
 pub mod http;

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
 use messaging::outbox::{RedisStream, RedisStreamOptions};
-use messaging::routes::USER_EVENTS;
+use messaging::routes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::{ProfileCache, Warmer};
 use projections::users::{Finder, Users};
@@ -20,6 +20,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Role};
+use crate::contract;
 use crate::fatal::Fatal;
 use crate::figures;
 use crate::local::{self, Broker};
@@ -118,13 +119,17 @@ impl Parts {
             }
         }
         if has(Role::Outbox) {
-            figures::begin_sink(Kafka::NAME, USER_EVENTS);
+            for topic in routes::topics() {
+                figures::begin_sink(Kafka::NAME, topic);
+            }
             figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
             figures::begin_dead_letters();
             let options = kafka_of(config, servers.broker.as_ref());
             if let Some(broker) = &servers.broker {
                 let made = async {
-                    broker.create_topic(USER_EVENTS, options.topics.partitions).await?;
+                    for topic in routes::topics() {
+                        broker.create_topic(topic, options.topics.partitions).await?;
+                    }
                     broker.create_topic(&kafka::checkpoint_topic(log.log()), 1).await
                 };
                 made.await.map_err(|e| Fatal::new("can't make the embedded broker's topics", e))?;
@@ -148,6 +153,7 @@ impl Parts {
             cache,
             ids: Arc::new(UuidV7),
             readiness: Readiness::new(probes),
+            published: contract::published(),
             metrics,
         };
         Ok(Self { api, readers, background })
@@ -207,6 +213,7 @@ pub(crate) fn kafka_of(config: &Config, broker: Option<&Broker>) -> KafkaOptions
             partitions: config.topics.partitions.into(),
             replication: config.topics.replication.map(Into::into),
         },
+        signing_key: config.signing_key.clone(),
         window: broker.is_some().then_some(WINDOW),
     }
 }

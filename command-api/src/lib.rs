@@ -19,6 +19,7 @@ mod error;
 mod health;
 mod metrics;
 mod openapi;
+mod published;
 mod query;
 mod traceparent;
 mod users;
@@ -39,6 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use health::{Condition, Postgres, Probe, Readiness, starting_router};
+pub use published::Published;
 
 use crate::error::ApiError;
 
@@ -58,6 +60,8 @@ pub struct Api {
     pub ids: Arc<dyn IdSource>,
     /// How the parts of the process do; keep a clone to [drain](Readiness::drain) it.
     pub readiness: Readiness,
+    /// What messages look like.
+    pub published: Published,
     /// What `/metrics` shows; who installs the recorder sets its buckets.
     pub metrics: PrometheusHandle,
 }
@@ -87,6 +91,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         .merge(health::routes())
         .routes(routes!(self::metrics::show))
         .merge(docs::routes())
+        .merge(published::routes())
 }
 
 fn finished(routes: OpenApiRouter<Arc<Api>>, api: Api) -> Router {
@@ -103,7 +108,7 @@ fn finished(routes: OpenApiRouter<Arc<Api>>, api: Api) -> Router {
 /// `/login` and the like match `/{id}`, but are no users: without a route of their own there is nothing.
 async fn method_not_allowed(uri: Uri) -> ApiError {
     let name = uri.path().trim_start_matches('/');
-    let ours = ["all", "alls", "batch", "docs", "health", "metrics", "openapi.json"];
+    let ours = ["all", "alls", "asyncapi.json", "batch", "docs", "health", "metrics", "openapi.json"];
     if domain::ids::is_reserved(name) && !ours.contains(&name) {
         ApiError::NoSuchRoute
     } else {

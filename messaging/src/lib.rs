@@ -11,6 +11,11 @@
 // A new event has to be given its messages before anything compiles.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod compatibility;
+pub mod distributor;
+pub mod forms;
 pub mod outbox;
 pub mod payloads;
 pub mod routes;
+pub mod schemas;
+pub mod signing;

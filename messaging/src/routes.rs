@@ -3,10 +3,16 @@
 use domain::user::{Changes, Deleted, Event, NewUser, User};
 use event_store::Step;
 
-use crate::payloads::{FieldChanges, ProfileEvent, UserEvent};
+use crate::distributor;
+use crate::payloads::{FieldChanges, ProfileEvent, TopicEvent, UserEvent};
 
 /// The topic of [`Message::UserEvents`].
 pub const USER_EVENTS: &str = "user.events";
+
+/// Every Kafka topic that messages go to.
+pub fn topics() -> impl Iterator<Item = &'static str> {
+    std::iter::once(USER_EVENTS).chain(distributor::ALL.iter().flat_map(|it| it.topics()))
+}
 
 /// A message and where it goes.
 #[derive(Debug)]
@@ -15,12 +21,14 @@ pub enum Message<'a> {
     Stream(ProfileEvent<'a>),
     /// To the Kafka topic `user.events`.
     UserEvents(UserEvent<'a>),
+    /// To the Kafka topic of that event, and to the [services concerned](crate::distributor).
+    Topic(TopicEvent<'a>),
 }
 
 /// What an event of a user says to others, in the order in which it is sent.
 #[must_use]
 pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
-    use Message::{Stream, UserEvents};
+    use Message::{Stream, Topic, UserEvents};
     let at = step.recorded.recorded_at;
     match (&step.recorded.event, &*step.before, &*step.after) {
         (Event::Created(user), _, User::Living(profile)) => {
@@ -28,14 +36,17 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             vec![
                 Stream(ProfileEvent::created(profile, step)),
                 UserEvents(UserEvent::created(profile, email.as_ref(), username.as_ref(), at)),
+                Topic(TopicEvent::user_created(profile)),
             ]
         }
         (Event::Changed(changes), _, User::Living(profile)) => {
             let fields = fields(changes);
+            let updated_fields = fields.names();
             [
                 fields.in_stream.then(|| Stream(ProfileEvent::updated(profile, step))),
                 UserEvent::updated(&profile.id, fields.core, at).map(UserEvents),
                 UserEvent::profile_updated(&profile.id, fields.profile, at).map(UserEvents),
+                Some(Topic(TopicEvent::user_updated(profile, updated_fields))),
             ]
             .into_iter()
             .flatten()
@@ -43,7 +54,8 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
         }
         (Event::Deleted(Deleted {}), User::Living(before), _) => vec![
             Stream(ProfileEvent::deleted(before, step)),
-            UserEvents(UserEvent::status_changed(&before.id, "deleted", before.status, at)),
+            UserEvents(UserEvent::deleted(&before.id, before.status, at)),
+            Topic(TopicEvent::user_deleted(before)),
         ],
         // An event that means nothing to its stream means nothing to others.
         (Event::Created(_), _, User::Unregistered | User::Deleted { .. })
@@ -65,7 +77,15 @@ pub fn is_in_stream(event: &Event) -> bool {
 struct Fields<'a> {
     core: FieldChanges<'a>,
     profile: FieldChanges<'a>,
+    /// Those that no other message than the topic's tells of.
+    customer: Vec<&'static str>,
     in_stream: bool,
+}
+
+impl Fields<'_> {
+    fn names(&self) -> Vec<&'static str> {
+        self.core.names().chain(self.profile.names()).chain(self.customer.iter().copied()).collect()
+    }
 }
 
 fn fields(changes: &Changes) -> Fields<'_> {
@@ -81,9 +101,8 @@ fn fields(changes: &Changes) -> Fields<'_> {
         username,
         telephone,
         preferences,
-        // The customer's topics tell of these.
-        user_type: _,
-        is_company_owner: _,
+        user_type,
+        is_company_owner,
     } = changes;
     let mut core = FieldChanges::default();
     core.put("email", email);
@@ -97,8 +116,12 @@ fn fields(changes: &Changes) -> Fields<'_> {
     profile.put("sexe", sexe);
     profile.put("telephone", telephone);
     profile.put("preferences", preferences);
+    let customer = [("userType", !user_type.is_keep()), ("isCompanyOwner", is_company_owner.is_some())]
+        .into_iter()
+        .filter_map(|(name, changed)| changed.then_some(name))
+        .collect();
     let in_stream = matricule.is_some()
         || nom.is_some()
         || [prenom.is_keep(), avatar.is_keep(), ministere.is_keep(), sexe.is_keep()].contains(&false);
-    Fields { core, profile, in_stream }
+    Fields { core, profile, customer, in_stream }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -9,8 +10,10 @@ use chrono::DateTime;
 use domain::Aggregate;
 use domain::user::{Event, User};
 use event_store::{Position, Recorded, Step, StreamId};
+use messaging::forms;
 use messaging::outbox::kafka::Record;
 use messaging::routes::{Message, is_in_stream, of_user};
+use messaging::signing::SigningKey;
 use proptest::prelude::*;
 use rdkafka::message::Headers;
 use serde_json::{Value, json};
@@ -44,7 +47,7 @@ fn said(events: &[Value]) -> String {
             Message::Stream(entry) => {
                 writeln!(text, "stream {}", serde_json::to_string(&entry).unwrap()).unwrap();
             }
-            Message::UserEvents(_) => {}
+            Message::UserEvents(_) | Message::Topic(_) => {}
         }
     }
     for Record { topic, key, id, value, .. } in Record::of_user(&step).unwrap() {
@@ -90,31 +93,67 @@ forms! {
 stream {"event":"user.profile.created","userId":"u1","fullName":"Éloïse Dupont","avatar":"https://x.org/a.png","matricule":"M1","ministere":"Santé","sexe":"F","nom":"Dupont","prenom":"Éloïse","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.created","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","email":"e@example.com","username":"eloise","registrationTimestamp":"2025-01-16T10:20:00.007Z","status":"active"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
+user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
+admin-service.user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":1}
+app-mobile-service.user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":1}
 "#;
     a_user_with_a_name_only: [minimal()] => r#"
 stream {"event":"user.profile.created","userId":"u1","fullName":"Dupont","avatar":null,"matricule":"","ministere":"","sexe":"","nom":"Dupont","prenom":"","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.created","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","registrationTimestamp":"2025-01-16T10:20:00.007Z","status":"active"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
+user.created key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","name":"Dupont","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
+admin-service.user.created key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","name":"Dupont","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":1}
+app-mobile-service.user.created key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","name":"Dupont","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":1}
 "#;
     what_names_a_user_changed: [full(), changed(json!({ "email": "n@example.com", "username": null }))] => r#"
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","updatedFields":["email","username"],"updateTimestamp":"2025-01-16T10:20:00.007Z","email":"n@example.com","username":null},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["email","username"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["email","username"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["email","username"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     a_new_matricule: [full(), changed(json!({ "matricule": "M2" }))] => r#"
 stream {"event":"user.profile.updated","userId":"u1","fullName":"Éloïse Dupont","avatar":"https://x.org/a.png","matricule":"M2","ministere":"Santé","sexe":"F","nom":"Dupont","prenom":"Éloïse","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","updatedFields":["matricule"],"updateTimestamp":"2025-01-16T10:20:00.007Z","matricule":"M2"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["matricule"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["matricule"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["matricule"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     what_describes_a_user_changed:
         [full(), changed(json!({ "nom": "Martin", "prenom": "Ève", "avatar": "https://x.org/b.png", "ministere": "IT", "sexe": "M" }))] => r#"
 stream {"event":"user.profile.updated","userId":"u1","fullName":"Ève Martin","avatar":"https://x.org/b.png","matricule":"M1","ministere":"IT","sexe":"M","nom":"Martin","prenom":"Ève","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.profile.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","profileId":"u1","updatedFields":["nom","prenom","avatar","ministere","sexe"],"updateTimestamp":"2025-01-16T10:20:00.007Z","nom":"Martin","prenom":"Ève","avatar":"https://x.org/b.png","ministere":"IT","sexe":"M"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["nom","prenom","avatar","ministere","sexe"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["nom","prenom","avatar","ministere","sexe"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["nom","prenom","avatar","ministere","sexe"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     what_is_in_the_topic_alone_changed:
         [full(), changed(json!({ "telephone": "+229 2", "preferences": { "deep": [1, null] } }))] => r#"
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.profile.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","profileId":"u1","updatedFields":["telephone","preferences"],"updateTimestamp":"2025-01-16T10:20:00.007Z","telephone":"+229 2","preferences":{"deep":[1,null]}},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     both_changed: [full(), changed(json!({ "nom": "Martin", "email": "n@example.com" }))] => r#"
 stream {"event":"user.profile.updated","userId":"u1","fullName":"Éloïse Martin","avatar":"https://x.org/a.png","matricule":"M1","ministere":"Santé","sexe":"F","nom":"Martin","prenom":"Éloïse","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
@@ -122,6 +161,12 @@ user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:user.updated
 {"type":"user.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","updatedFields":["email"],"updateTimestamp":"2025-01-16T10:20:00.007Z","email":"n@example.com"},"eventId":"01946ed5-3780-7000-8000-000000000001:user.updated","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:user.profile.updated
 {"type":"user.profile.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","profileId":"u1","updatedFields":["nom"],"updateTimestamp":"2025-01-16T10:20:00.007Z","nom":"Martin"},"eventId":"01946ed5-3780-7000-8000-000000000001:user.profile.updated","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["email","nom"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["email","nom"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["email","nom"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     fields_were_cleared:
         [full(), changed(json!({ "prenom": null, "avatar": null, "ministere": null, "sexe": null, "email": null, "telephone": null, "preferences": null }))] => r#"
@@ -130,17 +175,42 @@ user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:user.updated
 {"type":"user.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","updatedFields":["email"],"updateTimestamp":"2025-01-16T10:20:00.007Z","email":null},"eventId":"01946ed5-3780-7000-8000-000000000001:user.updated","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:user.profile.updated
 {"type":"user.profile.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","profileId":"u1","updatedFields":["prenom","avatar","ministere","sexe","telephone","preferences"],"updateTimestamp":"2025-01-16T10:20:00.007Z","prenom":null,"avatar":null,"ministere":null,"sexe":null,"telephone":null,"preferences":null},"eventId":"01946ed5-3780-7000-8000-000000000001:user.profile.updated","version":2}
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["email","prenom","avatar","ministere","sexe","telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["email","prenom","avatar","ministere","sexe","telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["email","prenom","avatar","ministere","sexe","telephone","preferences"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
-    only_the_kind_of_customer_changed: [full(), changed(json!({ "userType": "FINANCIAL_INSTITUTION", "isCompanyOwner": false }))] => "";
+    only_the_kind_of_customer_changed: [full(), changed(json!({ "userType": "FINANCIAL_INSTITUTION", "isCompanyOwner": false }))] => r#"
+user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","updatedFields":["userType","isCompanyOwner"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","updatedFields":["userType","isCompanyOwner"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.updated key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","updatedFields":["userType","isCompanyOwner"],"timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
+"#;
     a_user_with_a_matricule_is_gone: [full(), deleted()] => r#"
 stream {"event":"user.profile.deleted","userId":"u1","matricule":"M1","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.status.changed","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","newStatus":"deleted","previousStatus":"active","changeTimestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.deleted key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.deleted key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.deleted key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     a_user_without_a_matricule_is_gone: [minimal(), deleted()] => r#"
 stream {"event":"user.profile.deleted","userId":"u1","matricule":"","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.status.changed","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","newStatus":"deleted","previousStatus":"active","changeTimestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.deleted key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+admin-service.user.deleted key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":2}
+app-mobile-service.user.deleted key=u1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
+{"userId":"u1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":2}
 "#;
     a_change_of_nobody: [changed(json!({ "nom": "Martin" }))] => "";
     a_change_of_someone_who_is_gone: [full(), deleted(), changed(json!({ "nom": "Martin" }))] => "";
@@ -151,16 +221,16 @@ user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 fn a_record_has_the_headers_of_cloud_events() {
     let both = step(&[full(), changed(json!({ "nom": "Martin", "email": "n@example.com" }))]);
     let headers = |record: &Record| -> Vec<String> {
-        let headers = record.headers();
+        let headers = record.headers(None);
         let text = |it: rdkafka::message::Header<'_, &[u8]>| {
             format!("{}={}", it.key, std::str::from_utf8(it.value.unwrap()).unwrap())
         };
         headers.iter().map(text).collect()
     };
     let records = Record::of_user(&both).unwrap();
-    let expected = |type_name: &str| {
+    let expected = |(id, type_name): (&str, &str)| {
         vec![
-            format!("ce_id=01946ed5-3780-7000-8000-000000000001:{type_name}"),
+            format!("ce_id=01946ed5-3780-7000-8000-000000000001{id}"),
             "ce_source=annuaire".into(),
             format!("ce_type={type_name}"),
             "ce_specversion=1.0".into(),
@@ -172,7 +242,25 @@ fn a_record_has_the_headers_of_cloud_events() {
         ]
     };
     let found: Vec<_> = records.iter().map(headers).collect();
-    assert_eq!(found, ["user.updated", "user.profile.updated"].map(expected));
+    let expected = [
+        (":user.updated", "user.updated"),
+        (":user.profile.updated", "user.profile.updated"),
+        ("", "user.updated"),
+        (":admin-service", "user.updated"),
+        (":app-mobile-service", "user.updated"),
+    ]
+    .map(expected);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_record_is_signed_where_there_is_a_key() {
+    let key = SigningKey::parse(&"5a".repeat(32)).unwrap();
+    let record = &Record::of_user(&step(&[full()])).unwrap()[0];
+    let headers = record.headers(Some(&key));
+    let signature = headers.iter().find(|it| it.key == "x-signature").unwrap().value.unwrap();
+    let expected = key.sign(&record.id, "2025-01-16T10:20:00.007Z", record.value.as_bytes());
+    assert_eq!(signature, expected.as_bytes());
 }
 
 #[test]
@@ -180,11 +268,18 @@ fn a_record_carries_the_trace_of_its_event() {
     let mut created = step(&[full()]);
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     created.recorded.traceparent = Some(traceparent.to_owned());
-    let headers = Record::of_user(&created).unwrap()[0].headers();
+    let headers = Record::of_user(&created).unwrap()[0].headers(None);
     let last = headers.iter().last().unwrap();
     assert_eq!((last.key, last.value), ("traceparent", Some(traceparent.as_bytes())));
     let Message::Stream(entry) = &of_user(&created)[0] else { panic!("no entry of the stream") };
     assert!(serde_json::to_string(entry).unwrap().ends_with(&format!(r#","traceparent":"{traceparent}"}}"#)));
+}
+
+fn is_valid(name: &str, value: &Value) -> Result<(), TestCaseError> {
+    let schema = forms::schema_of_type(name).unwrap();
+    let valid = jsonschema::options().should_validate_formats(true).build(&schema).unwrap().validate(value);
+    prop_assert!(valid.is_ok(), "{name} {value}: {:?}", valid);
+    Ok(())
 }
 
 /// Some fields with some values, or cleared.
@@ -230,11 +325,28 @@ proptest! {
     }
 
     #[test]
-    fn of_two_records_of_an_event_each_has_its_own_identity(events in prop::collection::vec(any_event(), 1..6)) {
+    fn of_two_records_of_an_event_on_a_topic_each_has_its_own_identity(events in prop::collection::vec(any_event(), 1..6)) {
         let step = step(&events);
-        let ids: Vec<_> = Record::of_user(&step).unwrap().into_iter().map(|it| it.id).collect();
-        let mut distinct = ids.clone();
-        distinct.dedup();
-        prop_assert_eq!(ids, distinct);
+        let ids: Vec<_> = Record::of_user(&step).unwrap().into_iter().map(|it| (it.topic, it.id)).collect();
+        let distinct: HashSet<_> = ids.iter().cloned().collect();
+        prop_assert_eq!(ids.len(), distinct.len());
+    }
+
+    #[test]
+    fn every_message_is_what_its_schema_says(events in prop::collection::vec(any_event(), 1..6)) {
+        let step = step(&events);
+        for record in Record::of_user(&step).unwrap() {
+            let value = serde_json::from_str(&record.value).unwrap();
+            is_valid(record.form.name, &value)?;
+            // Also as one of the topic where it was found.
+            let of_form = jsonschema::validate(&record.form.schema(), &value);
+            prop_assert!(of_form.is_ok(), "{}: {:?}", record.value, of_form);
+        }
+        for message in of_user(&step) {
+            if let Message::Stream(entry) = message {
+                let value = serde_json::to_value(&entry).unwrap();
+                is_valid(value["event"].as_str().unwrap(), &value)?;
+            }
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Kafka {
 
     pub(crate) fn sink(&self, log: &Log) -> kafka::Kafka {
         let (client, topics) = (self.client(), Self::settings());
-        let options = KafkaOptions { client, compression: "none", topics, window: None };
+        let options = KafkaOptions { client, compression: "none", topics, signing_key: None, window: None };
         kafka::Kafka::new(options, log.store.clone(), log.pool.clone())
     }
 
@@ -173,13 +173,15 @@ pub(crate) fn checkpoints(log: &Log) -> String {
     checkpoint_topic(log.store.log())
 }
 
-/// The messages of every event behind a position.
+/// The messages on `user.events` of every event behind a position.
 pub(crate) async fn messages_after(log: &Log, position: i64) -> ByKey {
     let mut keys = ByKey::new();
     for step in log.steps().await {
         if step.recorded.position.get() > position {
-            for Record { key, id, value, .. } in Record::of_user(&step).unwrap() {
-                keys.entry(key).or_default().push((id, value));
+            for Record { topic, key, id, value, .. } in Record::of_user(&step).unwrap() {
+                if topic == USER_EVENTS {
+                    keys.entry(key).or_default().push((id, value));
+                }
             }
         }
     }

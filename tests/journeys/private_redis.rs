@@ -173,7 +173,7 @@ pub(crate) async fn entries_of(log: &Log) -> Vec<Entry> {
         for message in of_user(&step) {
             match message {
                 Message::Stream(entry) => entries.push((id.clone(), serde_json::to_string(&entry).unwrap())),
-                Message::UserEvents(_) => {}
+                Message::UserEvents(_) | Message::Topic(_) => {}
             }
         }
     }

@@ -13,6 +13,8 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use messaging::signing::SigningKey;
+
 pub use self::effective::Effective;
 pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
 pub use self::postgres_url::PostgresUrl;
@@ -46,6 +48,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// How topics are made and written.
     pub topics: Topics,
+    /// What messages are signed with.
+    pub signing_key: Option<SigningKey>,
     /// Whether `serve` migrates before it starts.
     pub auto_migrate: bool,
     /// What this process does.
@@ -134,6 +138,8 @@ impl Config {
         let profile_cache_ttl = read.value(&s::PROFILE_CACHE_TTL, values::profile_cache_ttl);
         let kafka = kafka::kafka(read);
         let topics = kafka::topics(read);
+        let signing_key =
+            read.optional(&s::EVENT_SIGNING_KEY, |text| SigningKey::parse(text).map_err(str::to_owned));
         let auth_mode = auth_mode(read, host);
         let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
         let filter = read.value(&s::RUST_LOG, values::log_filter);
@@ -147,6 +153,7 @@ impl Config {
             profile_cache_ttl: profile_cache_ttl?,
             kafka: kafka?,
             topics: topics?,
+            signing_key,
             auto_migrate: auto_migrate?,
             roles: roles?,
             auth_mode: auth_mode?,

@@ -91,6 +91,7 @@ settings! {
     KAFKA_COMPRESSION = "KAFKA_COMPRESSION", Plain, "none", "none or gzip, as KafkaJS reads no other";
     KAFKA_TOPIC_PARTITIONS = "KAFKA_TOPIC_PARTITIONS", Plain, "6", "partitions of a topic that is made";
     KAFKA_TOPIC_REPLICATION = "KAFKA_TOPIC_REPLICATION", Plain, "the broker's default", "copies of each partition of a topic that is made";
+    EVENT_SIGNING_KEY = "EVENT_SIGNING_KEY", Secret, "none", "key that Kafka messages are signed with, at least 64 hexadecimal digits";
     JWT_SECRET = "JWT_SECRET", Secret, "none", "secret that tokens are signed with, at least 32 bytes";
     AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: not in this release";
     ALLOW_OPEN = "ALLOW_OPEN", Plain, "false", "true: AUTH_MODE=open on more than the loopback address";

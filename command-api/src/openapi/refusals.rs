@@ -43,6 +43,8 @@ refusals! {
     Deletion: [invalid("id"), User(NotFound), NoSuchRoute, VersionConflict, KeyReused];
     /// Of a query for one user.
     One: [invalid("id"), User(NotFound), NoSuchRoute];
+    /// Of a document that may not be there.
+    Missing: [NoSuchRoute];
     /// Of a query whose parameters may be wrong.
     Many: [invalid("ids")];
     /// Of a query whose body may be wrong.

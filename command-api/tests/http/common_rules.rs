@@ -167,3 +167,18 @@ async fn a_process_without_the_routes_of_users_has_health_and_figures(pool: PgPo
         assert_eq!(service.get(path).await.refusal(), (404, "NOT_FOUND".into()), "{path}");
     }
 }
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn what_messages_look_like_is_served(pool: PgPool) {
+    for service in [service(&pool).await, service_of_operations(&pool).await] {
+        let document = service.get("/asyncapi.json").await;
+        assert_eq!((document.status, document.json()), (200, json!({ "asyncapi": "3.0.0" })));
+        let schema = service.get("/schemas/user.created/1.json").await;
+        assert_eq!((schema.status, schema.json()), (200, json!({ "type": "object" })));
+        for unknown in
+            ["/schemas/user.created/2.json", "/schemas/user.created/1", "/schemas/x/%FF", "/schemas/x"]
+        {
+            assert_eq!(service.get(unknown).await.refusal(), (404, "NOT_FOUND".into()), "{unknown}");
+        }
+    }
+}

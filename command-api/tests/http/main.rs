@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use command_api::{Api, Postgres, Readiness, operations_router, router};
+use command_api::{Api, Postgres, Published, Readiness, operations_router, router};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -73,9 +73,16 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
         cache: None,
         ids: Arc::new(UuidV7),
         readiness: readiness.clone(),
+        published: published(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
     };
     Service { router: router(api), is_whole: true, readiness, _stop: stop.drop_guard() }
+}
+
+/// One document of each kind.
+fn published() -> Published {
+    let schemas = [("user.created/1.json".to_owned(), r#"{"type":"object"}"#.into())].into();
+    Published { asyncapi: r#"{"asyncapi":"3.0.0"}"#.into(), schemas }
 }
 
 /// What came back.

@@ -23,12 +23,12 @@ use rdkafka::{ClientConfig, ClientContext};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 
-pub use self::message::Record;
+pub use self::message::{REPLAY, Record};
 use self::session::Session;
 use self::topics::{Ends, Topics};
 pub use self::topics::{TopicSettings, apply};
 use super::{Folds, Told, json};
-use crate::routes;
+use crate::signing::SigningKey;
 
 /// They take turns, one transaction each: after a commit the broker still writes its marks, and sends
 /// away who begins another under the same id before they are written; librdkafka then waits 20 ms.
@@ -50,6 +50,8 @@ pub struct KafkaOptions {
     pub compression: &'static str,
     /// How topics are made.
     pub topics: TopicSettings,
+    /// What messages are signed with.
+    pub signing_key: Option<SigningKey>,
     /// For a broker that forgets everything when this process ends: so many of the last events are
     /// sent to it at each start, and nothing is expected of it.
     pub window: Option<i64>,
@@ -232,10 +234,9 @@ impl Kafka {
     /// Where to go on when an operator has given up what Kafka lost: behind the last message that is
     /// there, for the witness may be a moment behind.
     async fn behind_what_is_there(&self, known: Checkpoint, ends: &Ends) -> Result<Checkpoint, Failure> {
-        let client = self.options.client.clone();
-        let partitions = ends.get(routes::USER_EVENTS).map_or(0, Vec::len);
-        let there =
-            on_thread(move || checkpoint::last_events(&client, routes::USER_EVENTS, partitions)).await??;
+        let (client, mut ends) = (self.options.client.clone(), ends.clone());
+        ends.remove(&checkpoint_topic(self.store.log()));
+        let there = on_thread(move || checkpoint::last_events(&client, &ends)).await??;
         let mut at = known;
         for (position, id) in there.into_iter().take_while(|(position, _)| *position > known.position) {
             // Another log may write to the same topic.

@@ -176,7 +176,7 @@ impl Reader for RedisStream {
             for message in routes::of_user(&step) {
                 match message {
                     Message::Stream(entry) => payloads.push((event, json(&entry)?)),
-                    Message::UserEvents(_) => {}
+                    Message::UserEvents(_) | Message::Topic(_) => {}
                 }
             }
         }

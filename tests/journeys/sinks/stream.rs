@@ -19,7 +19,7 @@ pub(super) fn of_event(step: &Step<User>) -> Vec<Message> {
         .iter()
         .filter_map(|message| match message {
             Routed::Stream(payload) => Some(serde_json::to_string(payload).unwrap()),
-            Routed::UserEvents(_) => None,
+            Routed::UserEvents(_) | Routed::Topic(_) => None,
         })
         .map(|payload| entry(&id, vec![("payload".to_owned(), payload)]))
         .collect()

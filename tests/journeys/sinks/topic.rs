@@ -1,18 +1,17 @@
-//! The Kafka topic: what must be in it, and what is.
+//! The Kafka topics: what must be in them, and what is.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use domain::user::User;
 use event_store::Step;
 use messaging::outbox::kafka::Record;
-use messaging::routes::USER_EVENTS;
+use messaging::routes;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ use crate::server::eventually;
 
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What an event leaves in it.
+/// What an event leaves in them.
 pub(super) fn of_event(step: &Step<User>) -> Vec<Message> {
     let records = Record::of_user(step).unwrap();
     records.iter().map(of_record).collect()
@@ -29,13 +28,14 @@ pub(super) fn of_event(step: &Step<User>) -> Vec<Message> {
 
 fn of_record(record: &Record) -> Message {
     let time = record.time.timestamp_millis();
-    let headers = record.headers();
+    let headers = record.headers(None);
     let headers = headers.iter().map(|it| (it.key, it.value));
-    message(record.id.clone(), &record.key, &record.value, Some(time), headers)
+    message(record.topic, &record.id, &record.key, &record.value, Some(time), headers)
 }
 
 fn message<'a>(
-    id: String,
+    topic: &str,
+    id: &str,
     key: &str,
     value: &str,
     time: Option<i64>,
@@ -48,12 +48,13 @@ fn message<'a>(
     ];
     let text = |value| String::from_utf8_lossy(value).into_owned();
     parts.extend(headers.map(|(name, value)| (format!("header {name}"), value.map_or("none".into(), text))));
-    Message { id, parts }
+    // The same event has messages of the same identity on several topics.
+    Message { id: format!("{id} on {topic}"), parts }
 }
 
-/// A message and the partition it is in.
+/// A message and the topic and partition it is in.
 struct Found {
-    partition: i32,
+    place: (String, i32),
     message: Message,
 }
 
@@ -65,7 +66,8 @@ impl Found {
         let id = json["eventId"].as_str().unwrap_or("a message without eventId").to_owned();
         let headers = read.headers().into_iter().flat_map(|it| it.iter()).map(|it| (it.key, it.value));
         let time = read.timestamp().to_millis();
-        Self { partition: read.partition(), message: message(id, &key, &value, time, headers) }
+        let place = (read.topic().to_owned(), read.partition());
+        Self { message: message(&place.0, &id, &key, &value, time, headers), place }
     }
 }
 
@@ -90,23 +92,29 @@ pub(super) async fn compare(
     })
     .await;
     let mut found = on_thread(brokers, read).await;
-    found.retain(|it| it.message.id.split(':').next().is_some_and(|event| events.contains(event)));
+    found.retain(|it| it.message.id.split([':', ' ']).next().is_some_and(|event| events.contains(event)));
     let messages: Vec<Message> = found.iter().map(|it| it.message.clone()).collect();
     each_once(must, &messages)?;
-    let mut partitions = BTreeMap::<&str, i32>::new();
-    for Found { partition, message } in &found {
+    let mut places = BTreeMap::<(&str, &str), i32>::new();
+    for Found { place: (topic, partition), message } in &found {
         let key = &message.parts[0].1;
-        let first = *partitions.entry(key).or_insert(*partition);
+        let first = *places.entry((topic, key)).or_insert(*partition);
         if first != *partition {
-            return Err(format!("key {key} is in partition {first} and in {partition}"));
+            return Err(format!("key {key} of {topic} is in partition {first} and in {partition}"));
         }
     }
-    for partition in partitions.values().collect::<HashSet<_>>() {
-        let must: Vec<&Message> =
-            must.iter().filter(|it| partitions.get(it.parts[0].1.as_str()) == Some(partition)).collect();
-        let found: Vec<&Message> =
-            found.iter().filter(|it| it.partition == *partition).map(|it| &it.message).collect();
-        in_order(&must, &found).map_err(|difference| format!("partition {partition}: {difference}"))?;
+    let all: BTreeSet<(&str, i32)> =
+        places.iter().map(|((topic, _), partition)| (*topic, *partition)).collect();
+    for (topic, partition) in all {
+        let goes_there = |it: &&Message| {
+            let key = it.parts[0].1.as_str();
+            it.id.ends_with(&format!(" on {topic}")) && places.get(&(topic, key)) == Some(&partition)
+        };
+        let must: Vec<&Message> = must.iter().filter(goes_there).collect();
+        let found = found.iter().filter(|it| (it.place.0.as_str(), it.place.1) == (topic, partition));
+        let found: Vec<&Message> = found.map(|it| &it.message).collect();
+        in_order(&must, &found)
+            .map_err(|difference| format!("{topic}, partition {partition}: {difference}"))?;
     }
     Ok(messages.len())
 }
@@ -127,36 +135,43 @@ fn consumer(brokers: &str, isolation: &str) -> BaseConsumer {
         .unwrap()
 }
 
-fn partitions(consumer: &BaseConsumer) -> Result<Vec<i32>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(USER_EVENTS), ANSWER)?;
-    Ok(metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect())
+/// Every partition of every topic that messages go to.
+fn partitions(consumer: &BaseConsumer) -> Result<Vec<(String, i32)>, KafkaError> {
+    let metadata = consumer.fetch_metadata(None, ANSWER)?;
+    let ours = metadata.topics().iter().filter(|topic| routes::topics().any(|it| it == topic.name()));
+    let all = ours.flat_map(|topic| {
+        topic.partitions().iter().map(|partition| (topic.name().to_owned(), partition.id()))
+    });
+    Ok(all.collect())
 }
 
 /// Where each partition ends for a consumer with this `isolation.level`; a topic that was made a moment
 /// ago may not know yet.
 fn ends(brokers: &str, isolation: &str) -> Result<Vec<i64>, KafkaError> {
     let consumer = consumer(brokers, isolation);
-    let end = |partition| Ok(consumer.fetch_watermarks(USER_EVENTS, partition, ANSWER)?.1);
+    let end = |(topic, partition): (String, i32)| Ok(consumer.fetch_watermarks(&topic, partition, ANSWER)?.1);
     partitions(&consumer)?.into_iter().map(end).collect()
 }
 
 /// What a consumer sees, from the beginning of each partition to its end.
 fn read(brokers: &str) -> Vec<Found> {
     let consumer = consumer(brokers, "read_committed");
-    let mut open: HashSet<i32> = partitions(&consumer).unwrap().into_iter().collect();
+    let all = partitions(&consumer).unwrap();
     let mut assignment = TopicPartitionList::new();
-    for partition in &open {
-        assignment.add_partition_offset(USER_EVENTS, *partition, Offset::Beginning).unwrap();
+    for (topic, partition) in &all {
+        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
     }
+    // Which of them has come to its end is not said of several topics.
+    let mut open = all.len();
     consumer.assign(&assignment).unwrap();
     let (mut found, mut last) = (Vec::new(), Instant::now());
-    while !open.is_empty() {
+    while open > 0 {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 found.push(Found::of(&message));
                 last = Instant::now();
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) => panic!("{error}"),
             None => assert!(last.elapsed() < ANSWER, "no message and no end within {ANSWER:?}"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use event_store::LogId;
 use messaging::outbox::kafka::checkpoint_topic;
-use messaging::routes::USER_EVENTS;
+use messaging::routes;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -59,7 +59,7 @@ pub(super) async fn look(tools: &Tools) -> Vec<Check> {
     let mut checks = vec![Check::ok("kafka", format!("{} brokers", cluster.brokers))];
     match known(tools).await {
         Ok((log, known)) => {
-            for topic in [USER_EVENTS.to_owned(), checkpoint_topic(log)] {
+            for topic in routes::topics().map(str::to_owned).chain([checkpoint_topic(log)]) {
                 checks.push(cluster.check(&topic, known.get(&topic)));
             }
         }

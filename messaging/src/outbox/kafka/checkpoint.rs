@@ -12,6 +12,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::message::REPLAY;
+use super::topics::Ends;
 use super::{Quiet, unreachable};
 
 /// How long Kafka may take to answer.
@@ -53,26 +55,28 @@ pub(super) fn last(client: &ClientConfig, topic: &str) -> Result<Option<Checkpoi
     Ok(last_record(client, topic, 0, ours)?.map(Checkpoint::from))
 }
 
-/// The position and event that the last message of each partition names, the greatest first. Whether
-/// that is an event of this log is for the caller to see.
-pub(super) fn last_events(
-    client: &ClientConfig,
-    topic: &str,
-    partitions: usize,
-) -> Result<Vec<(Position, Uuid)>, Failure> {
+/// The position and event that the last message of each partition of these topics names, the greatest
+/// first. Whether that is an event of this log is for the caller to see.
+pub(super) fn last_events(client: &ClientConfig, ends: &Ends) -> Result<Vec<(Position, Uuid)>, Failure> {
     let event = |message: &BorrowedMessage<'_>| {
         let headers = message.headers()?;
         let header = |key| {
             let header = headers.iter().find(|header| header.key == key)?;
             std::str::from_utf8(header.value?).ok()
         };
-        // Of two messages of one event the type is part of the id.
+        // What was sent again stands behind what came after it.
+        if headers.iter().any(|header| header.key == REPLAY) {
+            return None;
+        }
+        // Of several messages of one event what tells them apart is part of the id.
         let id = header("ce_id")?.split(':').next()?;
         Some((Position::new(header("position")?.parse().ok()?), Uuid::parse_str(id).ok()?))
     };
     let mut events = Vec::new();
-    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-        events.extend(last_record(client, topic, partition, event)?);
+    for (topic, ends) in ends {
+        for (partition, _) in (0..).zip(ends).filter(|(_, end)| **end > 0) {
+            events.extend(last_record(client, topic, partition, event)?);
+        }
     }
     events.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
     Ok(events)

@@ -5,13 +5,16 @@ use domain::user::User;
 use event_store::reader::Failure;
 use event_store::{Position, Step};
 use rdkafka::message::{Header, OwnedHeaders};
+use uuid::Uuid;
 
+use crate::forms::Form;
 use crate::outbox::json;
-use crate::payloads::{Envelope, Time, UserEvent};
+use crate::payloads::{Addressed, Envelope, Time, TopicEvent, UserEvent};
 use crate::routes::{self, Message, USER_EVENTS};
+use crate::signing::{self, SigningKey};
 
-/// The version of the values' form.
-const SCHEMA_VERSION: &str = "1";
+/// The header that names the replay a message was sent again by.
+pub const REPLAY: &str = "replay-id";
 
 /// A message, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,80 +23,134 @@ pub struct Record {
     pub topic: &'static str,
     /// Its key: messages of one key stay in order.
     pub key: String,
+    /// Whom it is about, as in `ce_subject`: the id of the event's stream.
+    pub subject: String,
     /// Its value.
     pub value: String,
     /// `ce_id`.
     pub id: String,
-    /// `ce_type`.
-    pub type_name: &'static str,
+    /// `ce_type` and `schema-version`.
+    pub form: &'static Form,
     /// `ce_time`.
     pub time: DateTime<Utc>,
     /// Of its event in the log.
     pub position: Position,
     /// The trace that its event belongs to.
     pub traceparent: Option<String>,
+    /// The replay that sends it again.
+    pub replay: Option<Uuid>,
 }
 
 impl Record {
-    /// The messages of an event of a user.
+    /// The messages of an event of a user, in the order in which they are sent.
     pub fn of_user(step: &Step<User>) -> Result<Vec<Self>, Failure> {
         let messages = routes::of_user(step);
-        let events: Vec<&UserEvent<'_>> = messages
-            .iter()
-            .filter_map(|message| match message {
-                Message::UserEvents(event) => Some(event),
-                Message::Stream(_) => None,
-            })
-            .collect();
-        let recorded = &step.recorded;
-        let record = |event: &&UserEvent<'_>| {
-            let type_name = event.type_name();
-            // Of two messages each needs an identity of its own.
-            let id = match events.len() {
-                1 => recorded.event_id.to_string(),
-                _ => format!("{}:{type_name}", recorded.event_id),
-            };
-            let value = json(&Envelope {
-                r#type: type_name,
+        let is_user_event = |message: &&Message<'_>| matches!(message, Message::UserEvents(_));
+        let is_one_of_two = messages.iter().filter(is_user_event).count() > 1;
+        let mut records = Vec::with_capacity(messages.len() + 2);
+        for message in &messages {
+            match message {
+                Message::Stream(_) => {}
+                Message::UserEvents(event) => records.push(Self::of_event(step, event, is_one_of_two)?),
+                Message::Topic(event) => Self::distribute(step, event, &mut records)?,
+            }
+        }
+        Ok(records)
+    }
+
+    /// On `user.events`.
+    fn of_event(step: &Step<User>, event: &UserEvent<'_>, is_one_of_two: bool) -> Result<Self, Failure> {
+        let (recorded, form) = (&step.recorded, event.form());
+        // Of two messages each needs an identity of its own.
+        let id = if is_one_of_two {
+            format!("{}:{}", recorded.event_id, form.name)
+        } else {
+            recorded.event_id.to_string()
+        };
+        let value = json(&Envelope {
+            r#type: form.name,
+            timestamp: Time(recorded.recorded_at),
+            data: event,
+            event_id: &id,
+            version: recorded.version,
+        })?;
+        Ok(Self::of(step, USER_EVENTS, recorded.stream.id(), form, id, value))
+    }
+
+    /// On the topic of the event, and a copy for each service concerned.
+    fn distribute(step: &Step<User>, event: &TopicEvent<'_>, records: &mut Vec<Self>) -> Result<(), Failure> {
+        let (recorded, to) = (&step.recorded, event.distribution());
+        let for_all = (to.topic, "all", recorded.event_id.to_string());
+        let copies = to.copies.iter().map(|copy| {
+            let id = format!("{}:{}", recorded.event_id, copy.service);
+            (copy.topic, copy.service, id)
+        });
+        for (topic, target_service, id) in std::iter::once(for_all).chain(copies) {
+            let value = json(&Addressed {
+                event,
                 timestamp: Time(recorded.recorded_at),
-                data: event,
+                target_service,
+                target_services: to.services,
                 event_id: &id,
                 version: recorded.version,
             })?;
-            Ok(Self {
-                topic: USER_EVENTS,
-                key: recorded.stream.id().to_owned(),
-                value,
-                id,
-                type_name,
-                time: recorded.recorded_at,
-                position: recorded.position,
-                traceparent: recorded.traceparent.clone(),
-            })
-        };
-        events.iter().map(record).collect()
+            records.push(Self::of(step, topic, event.key(), event.form(), id, value));
+        }
+        Ok(())
+    }
+
+    fn of(
+        step: &Step<User>,
+        topic: &'static str,
+        key: &str,
+        form: &'static Form,
+        id: String,
+        value: String,
+    ) -> Self {
+        let recorded = &step.recorded;
+        Self {
+            topic,
+            key: key.to_owned(),
+            subject: recorded.stream.id().to_owned(),
+            value,
+            id,
+            form,
+            time: recorded.recorded_at,
+            position: recorded.position,
+            traceparent: recorded.traceparent.clone(),
+            replay: None,
+        }
     }
 
     /// Its headers, as `CloudEvents` names them in Kafka:
     /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>.
     #[must_use]
-    pub fn headers(&self) -> OwnedHeaders {
+    pub fn headers(&self, key: Option<&SigningKey>) -> OwnedHeaders {
         let (time, position) = (Time(self.time).to_string(), self.position.to_string());
-        [
+        let version = self.form.version.to_string();
+        let signature = key.map(|key| key.sign(&self.id, &time, self.value.as_bytes()));
+        let replay = self.replay.map(|id| id.to_string());
+        let always = [
             ("ce_id", self.id.as_str()),
             ("ce_source", "annuaire"),
-            ("ce_type", self.type_name),
+            ("ce_type", self.form.name),
             ("ce_specversion", "1.0"),
             ("ce_time", &time),
-            ("ce_subject", &self.key),
+            ("ce_subject", &self.subject),
             ("content-type", "application/json"),
             ("position", &position),
-            ("schema-version", SCHEMA_VERSION),
-        ]
-        .into_iter()
-        .chain(self.traceparent.as_deref().map(|value| ("traceparent", value)))
-        .fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        })
+            ("schema-version", &version),
+        ];
+        let sometimes = [
+            ("traceparent", self.traceparent.as_deref()),
+            (signing::HEADER, signature.as_deref()),
+            (REPLAY, replay.as_deref()),
+        ];
+        always
+            .into_iter()
+            .chain(sometimes.into_iter().filter_map(|(key, value)| Some((key, value?))))
+            .fold(OwnedHeaders::new_with_capacity(12), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            })
     }
 }

@@ -15,6 +15,7 @@ use super::checkpoint::Stored;
 use super::message::Record;
 use super::topics::Ends;
 use super::{KafkaOptions, PRODUCERS, checkpoint_topic, json, transactional_ids, unreachable};
+use crate::signing::SigningKey;
 
 /// How long the broker may take to let us in: it first ends what an earlier producer left open.
 const BEGIN: Duration = Duration::from_secs(25);
@@ -30,6 +31,7 @@ pub(super) struct Session {
     reports: Reports,
     checkpoints: String,
     ends: Ends,
+    signing_key: Option<SigningKey>,
     is_window: bool,
 }
 
@@ -42,7 +44,8 @@ impl Session {
         // Both before anything is read or sent: an earlier process then has none left to go on with.
         let producers = [producer(&first)?, producer(&second)?];
         let (checkpoints, is_window) = (checkpoint_topic(log), options.window.is_some());
-        Ok(Self { producers, turn: 0, reports, checkpoints, ends, is_window })
+        let signing_key = options.signing_key.clone();
+        Ok(Self { producers, turn: 0, reports, checkpoints, ends, signing_key, is_window })
     }
 
     /// Sends a batch and its checkpoint: all of it or nothing.
@@ -64,7 +67,7 @@ impl Session {
         self.reports.clear();
         self.producer().begin_transaction().map_err(broken)?;
         for record in records {
-            let headers = record.headers();
+            let headers = record.headers(self.signing_key.as_ref());
             let message = || {
                 BaseRecord::to(record.topic)
                     .key(&record.key)

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use event_store::LogId;
 use event_store::reader::Failure;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::PgPool;
 
 use super::{Quiet, checkpoint_topic, on_thread, unreachable};
-use crate::routes::USER_EVENTS;
+use crate::routes;
 
 /// How long Kafka may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -100,22 +101,28 @@ impl Topics {
         if self.kept == *ends {
             return Ok(());
         }
-        for (name, ends) in ends {
-            sqlx::query!(
-                r#"
-                INSERT INTO topics (name, cluster_id, ends) VALUES ($1, $2, $3)
-                ON CONFLICT (name) DO UPDATE SET ends = ARRAY(
-                    -- A leader that was replaced may come late.
-                    SELECT greatest(known, seen) FROM unnest(topics.ends, excluded.ends) AS ends (known, seen))
-                WHERE topics.ends <> excluded.ends
-                "#,
-                name,
-                self.cluster,
-                ends,
-            )
-            .execute(&self.pool)
-            .await?;
-        }
+        let names: Vec<String> = ends.keys().cloned().collect();
+        // Arrays of different lengths can't stand in one; as texts they can.
+        let literal = |ends: &Vec<i64>| {
+            let ends: Vec<String> = ends.iter().map(ToString::to_string).collect();
+            format!("{{{}}}", ends.join(","))
+        };
+        let ends_of: Vec<String> = ends.values().map(literal).collect();
+        sqlx::query!(
+            r#"
+            INSERT INTO topics (name, cluster_id, ends)
+            SELECT name, $2, ends::bigint[] FROM unnest($1::text[], $3::text[]) AS seen (name, ends)
+            ON CONFLICT (name) DO UPDATE SET ends = ARRAY(
+                -- A leader that was replaced may come late.
+                SELECT greatest(known, seen) FROM unnest(topics.ends, excluded.ends) AS ends (known, seen))
+            WHERE topics.ends <> excluded.ends
+            "#,
+            &names,
+            self.cluster,
+            &ends_of,
+        )
+        .execute(&self.pool)
+        .await?;
         self.kept.clone_from(ends);
         Ok(())
     }
@@ -158,15 +165,16 @@ async fn make_missing(
 ) -> Result<Seen, Failure> {
     let checkpoints = checkpoint_topic(log);
     let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
-    let topics = [
-        NewTopic::new(USER_EVENTS, settings.partitions, replication()),
+    let mut topics: Vec<_> =
+        routes::topics().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
+    topics.push(
         // Only the last record counts: small segments, so that the rest goes soon.
         NewTopic::new(&checkpoints, 1, replication())
             .set("cleanup.policy", "compact")
             .set("segment.bytes", "16777216")
             .set("segment.ms", "3600000")
             .set("min.cleanable.dirty.ratio", "0.1"),
-    ];
+    );
     let seen = look(client, log).await?;
     let missing: Vec<_> =
         topics.iter().filter(|it| !seen.ends.contains_key(it.name) && may_make(it.name)).collect();
@@ -203,24 +211,30 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
     client.set("isolation.level", "read_uncommitted");
     on_thread(move || {
         let heard = Quiet::default();
-        let admin: AdminClient<Quiet> = client.create_with_context(heard.clone()).map_err(unreachable)?;
-        let client = admin.inner();
+        let consumer: BaseConsumer<Quiet> = client.create_with_context(heard.clone()).map_err(unreachable)?;
         // All of them: to ask for one by name may make it.
-        let metadata = client.fetch_metadata(None, ANSWER).map_err(|error| heard.unreachable(&error))?;
-        let cluster =
-            client.fetch_cluster_id(ANSWER).ok_or_else(|| Failure::passing("the cluster has no id"))?;
+        let metadata = consumer.fetch_metadata(None, ANSWER).map_err(|error| heard.unreachable(&error))?;
+        let cluster = consumer.client().fetch_cluster_id(ANSWER);
+        let cluster = cluster.ok_or_else(|| Failure::passing("the cluster has no id"))?;
+        let is_ours = |name: &str| name == checkpoints || routes::topics().any(|topic| topic == name);
         let mut ends = Ends::new();
-        for topic in
-            metadata.topics().iter().filter(|it| it.name() == USER_EVENTS || it.name() == checkpoints)
-        {
-            let mut partitions = Vec::with_capacity(topic.partitions().len());
-            for partition in 0..topic.partitions().len() {
-                let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-                let (_, end) =
-                    client.fetch_watermarks(topic.name(), partition, ANSWER).map_err(unreachable)?;
-                partitions.push(end);
+        let mut asked = TopicPartitionList::new();
+        for topic in metadata.topics().iter().filter(|topic| is_ours(topic.name())) {
+            ends.insert(topic.name().to_owned(), vec![0; topic.partitions().len()]);
+            for partition in topic.partitions() {
+                // "The end" stands for a time here; the answer has the offset it is at.
+                asked.add_partition_offset(topic.name(), partition.id(), Offset::End).map_err(unreachable)?;
             }
-            ends.insert(topic.name().to_owned(), partitions);
+        }
+        // One request a broker, however many partitions there are.
+        let found = consumer.offsets_for_times(asked, ANSWER).map_err(unreachable)?;
+        for it in found.elements() {
+            it.error().map_err(unreachable)?;
+            let place =
+                ends.get_mut(it.topic()).and_then(|ends| ends.get_mut(usize::try_from(it.partition()).ok()?));
+            if let (Some(end), Some(offset)) = (place, it.offset().to_raw()) {
+                *end = offset;
+            }
         }
         Ok(Seen { cluster, ends })
     })

@@ -1,0 +1,189 @@
+//! Whether those who read by one schema understand what is written by another.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// What a reader of `before` would not understand, or would miss, in values of `after`; nothing where
+/// they are compatible. Both are schemas as [`forms`](crate::forms) makes them.
+#[must_use]
+pub fn breaking(before: &Value, after: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("the value", before, after, &mut found);
+    found
+}
+
+fn compare(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    // Schemas without constraints are `true`: whoever took anything still does.
+    if before.as_object().is_none_or(|it| it.is_empty()) || *before == Value::Bool(true) {
+        return;
+    }
+    compare_types(place, before, after, found);
+    compare_words(place, before, after, found);
+    for keyword in ["format", "pattern"] {
+        if !before[keyword].is_null() && before[keyword] != after[keyword] {
+            found.push(format!("{place} has another {keyword}"));
+        }
+    }
+    let has_forms = |schema: &Value| !schema["oneOf"].is_null() && words(schema).is_empty();
+    if has_forms(before) || has_forms(after) {
+        compare_alternatives(place, before, after, found);
+    }
+    if !before["items"].is_null() {
+        compare(&format!("an item of {place}"), &before["items"], &after["items"], found);
+    }
+    let required = |schema: &Value| strings(&schema["required"]);
+    for name in required(before).difference(&required(after)) {
+        found.push(format!("{name} may be missing"));
+    }
+    for (name, field) in before["properties"].as_object().into_iter().flatten() {
+        match after["properties"].get(name) {
+            None => found.push(format!("{name} is gone")),
+            Some(now) => compare(name, field, now, found),
+        }
+    }
+}
+
+/// A reader that has a branch for each type there was has none for another.
+fn compare_types(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    if before["type"].is_null() {
+        return;
+    }
+    let (were, are) = (strings(&before["type"]), strings(&after["type"]));
+    // Every integer is a number.
+    let was = |it: &String| were.contains(it) || (it == "integer" && were.contains("number"));
+    // What has but certain values has no need of a type.
+    let only_words = !words(after).is_empty();
+    if !only_words && (are.is_empty() || !are.iter().all(was)) {
+        found.push(format!("{place} may be {are:?}, was {were:?}"));
+    }
+}
+
+/// A reader knows the words there were.
+fn compare_words(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    let (were, are) = (words(before), words(after));
+    if were.is_empty() {
+        return;
+    }
+    if are.is_empty() {
+        found.push(format!("{place} may be anything, was one of {were:?}"));
+    }
+    for new in are.difference(&were) {
+        found.push(format!("{place} may be {new}"));
+    }
+}
+
+/// Each of the alternatives there are has to be understood by readers of one there was.
+fn compare_alternatives(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    let (were, are) = (alternatives(before), alternatives(after));
+    for now in are {
+        let best = were.iter().map(|then| breaking(then, now)).min_by_key(Vec::len).unwrap_or_default();
+        found.extend(best.into_iter().map(|what| format!("{place}, one of its forms: {what}")));
+    }
+    if were.len() > alternatives(after).len() {
+        found.push(format!("{place} has lost a form"));
+    }
+}
+
+fn alternatives(schema: &Value) -> Vec<&Value> {
+    schema["oneOf"].as_array().map_or_else(|| vec![schema], |all| all.iter().collect())
+}
+
+/// The values that a schema allows, where it names them.
+fn words(schema: &Value) -> BTreeSet<String> {
+    let each = schema["oneOf"].as_array().into_iter().flatten();
+    let of_each = each.filter_map(|it| it.get("const"));
+    let constant = schema.get("const");
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    of_each.chain(constant).chain(listed).map(ToString::to_string).collect()
+}
+
+fn strings(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::String(one) => BTreeSet::from([one.clone()]),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn form() -> Value {
+        json!({
+            "type": "object",
+            "required": ["userId", "status", "at"],
+            "properties": {
+                "userId": { "type": "string" },
+                "status": { "oneOf": [{ "const": "active" }, { "const": "banned" }] },
+                "at": { "type": "string", "format": "date-time" },
+                "email": { "type": ["string", "null"] },
+                "fields": { "type": "array", "items": { "type": "string" } },
+            },
+        })
+    }
+
+    fn changed(change: impl Fn(&mut Value)) -> Vec<String> {
+        let mut after = form();
+        change(&mut after);
+        breaking(&form(), &after)
+    }
+
+    #[test]
+    fn what_readers_still_understand_is_no_break() {
+        assert_eq!(changed(|_| {}), [""; 0]);
+        assert_eq!(changed(|it| it["properties"]["new"] = json!({ "type": "string" })), [""; 0]);
+        assert_eq!(changed(|it| it["required"] = json!(["userId", "status", "at", "email"])), [""; 0]);
+        assert_eq!(changed(|it| it["properties"]["email"]["type"] = json!("string")), [""; 0]);
+        assert_eq!(changed(|it| it["properties"]["status"] = json!({ "const": "active" })), [""; 0]);
+        assert_eq!(changed(|it| it["description"] = json!("other words")), [""; 0]);
+    }
+
+    #[test]
+    fn each_break_is_named() {
+        for (found, expected) in [
+            (changed(|it| it["required"] = json!(["userId", "at"])), "status may be missing"),
+            (
+                changed(|it| {
+                    it["properties"].as_object_mut().map(|it| it.remove("email"));
+                }),
+                "email is gone",
+            ),
+            (
+                changed(|it| it["properties"]["userId"]["type"] = json!("integer")),
+                "userId may be {\"integer\"}, was {\"string\"}",
+            ),
+            (
+                changed(|it| it["properties"]["userId"]["type"] = json!(["string", "null"])),
+                "userId may be {\"null\", \"string\"}, was {\"string\"}",
+            ),
+            (
+                changed(|it| it["properties"]["status"]["oneOf"][1]["const"] = json!("gone")),
+                "status may be \"gone\"",
+            ),
+            (
+                changed(|it| it["properties"]["status"] = json!({ "type": "string" })),
+                "status may be anything, was one of {\"\\\"active\\\"\", \"\\\"banned\\\"\"}",
+            ),
+            (changed(|it| it["properties"]["at"] = json!({ "type": "string" })), "at has another format"),
+            (
+                changed(|it| it["properties"]["fields"]["items"]["type"] = json!("object")),
+                "an item of fields may be {\"object\"}, was {\"string\"}",
+            ),
+        ] {
+            assert!(found.iter().any(|it| it == expected), "{found:?}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_form_may_be_added_where_readers_understand_it_and_none_may_go() {
+        let (one, other) =
+            (form(), json!({ "type": "object", "required": ["data"], "properties": { "data": {} } }));
+        let both = json!({ "oneOf": [one, other] });
+        assert_eq!(breaking(&both, &both), [""; 0]);
+        assert_eq!(breaking(&both, &one), ["the value has lost a form"]);
+        assert!(!breaking(&one, &both).is_empty());
+    }
+}

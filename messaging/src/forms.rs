@@ -1,0 +1,172 @@
+//! The forms of messages: each type in its versions, and the schema of its values.
+
+use std::borrow::Cow;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Value, json};
+
+use crate::payloads::{
+    Addressed, Created, Envelope, Farewell, ProfileUpdated, Snapshot, StatusChanged, Updated, UserCreated,
+    UserDeleted, UserUpdated,
+};
+
+/// What the values of a type look like in one of the places where they are sent.
+#[derive(Debug)]
+pub struct Form {
+    /// The type, as in `ce_type`.
+    pub name: &'static str,
+    /// The version of the form, as in `schema-version`: a reader of one that is lower may not understand
+    /// it.
+    pub version: u16,
+    /// Where it is sent.
+    pub place: Place,
+    schema: fn() -> Value,
+}
+
+impl PartialEq for Form {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.version, self.place) == (other.name, other.version, other.place)
+    }
+}
+
+impl Eq for Form {}
+
+/// Where messages of a form are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The Redis stream.
+    Stream,
+    /// The topic `user.events`.
+    UserEvents,
+    /// The topic of the event, and those of its copies.
+    Topics,
+}
+
+macro_rules! forms {
+    ($($constant:ident: $name:literal $version:literal in $place:ident is $type:ty;)*) => {
+        $(pub(crate) const $constant: &Form = &Form {
+            name: $name,
+            version: $version,
+            place: Place::$place,
+            schema: || schema::<$type>($name, Place::$place),
+        };)*
+        /// Every form that is sent.
+        pub const ALL: &[&Form] = &[$($constant),*];
+    };
+}
+
+// The version of a type is that of all its forms.
+forms! {
+    STREAM_CREATED: "user.profile.created" 1 in Stream is Snapshot<'static>;
+    STREAM_UPDATED: "user.profile.updated" 1 in Stream is Snapshot<'static>;
+    STREAM_DELETED: "user.profile.deleted" 1 in Stream is Farewell<'static>;
+    EVENTS_USER_CREATED: "user.created" 1 in UserEvents is Envelope<'static, Created<'static>>;
+    EVENTS_USER_UPDATED: "user.updated" 1 in UserEvents is Envelope<'static, Updated<'static>>;
+    EVENTS_USER_PROFILE_UPDATED: "user.profile.updated" 1 in UserEvents is Envelope<'static, ProfileUpdated<'static>>;
+    EVENTS_USER_STATUS_CHANGED: "user.status.changed" 1 in UserEvents is Envelope<'static, StatusChanged<'static>>;
+    USER_CREATED: "user.created" 1 in Topics is Addressed<'static, UserCreated<'static>>;
+    USER_UPDATED: "user.updated" 1 in Topics is Addressed<'static, UserUpdated<'static>>;
+    USER_DELETED: "user.deleted" 1 in Topics is Addressed<'static, UserDeleted<'static>>;
+}
+
+impl Form {
+    /// The JSON Schema of its values, in draft 7, which `AsyncAPI` builds on.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        (self.schema)()
+    }
+}
+
+/// The schema of `T` as it is written, with the name of its type where the values have one.
+fn schema<T: JsonSchema>(name: &str, place: Place) -> Value {
+    let settings = SchemaSettings::draft07().for_serialize().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.remove("title");
+    let field = match place {
+        Place::Stream => Some("event"),
+        Place::UserEvents => Some("type"),
+        Place::Topics => None,
+    };
+    if let Some(field) = field {
+        constant(&mut schema, field, name);
+    }
+    schema.to_value()
+}
+
+/// Has a field of an object be there, with this value alone.
+fn constant(schema: &mut Schema, field: &str, value: &str) {
+    let object = schema.ensure_object();
+    object.entry("properties").or_insert_with(|| json!({}))[field] = json!({ "const": value });
+    if let Some(required) = object.entry("required").or_insert_with(|| json!([])).as_array_mut()
+        && !required.iter().any(|it| it == field)
+    {
+        required.insert(0, field.into());
+    }
+}
+
+/// The versions of a type that are sent.
+#[must_use]
+pub fn of_type(name: &str) -> Vec<&'static Form> {
+    ALL.iter().copied().filter(|form| form.name == name).collect()
+}
+
+/// The schema of a type, whichever of its places a value comes from.
+#[must_use]
+pub fn schema_of_type(name: &str) -> Option<Value> {
+    let forms = of_type(name);
+    let version = forms.first()?.version;
+    let mut schema = match forms.as_slice() {
+        [form] => form.schema(),
+        forms => json!({ "oneOf": forms.iter().map(|form| titled(form)).collect::<Vec<_>>() }),
+    };
+    let object = schema.as_object_mut()?;
+    let head = [
+        ("$schema", json!("http://json-schema.org/draft-07/schema#")),
+        ("$id", json!(path(name, version))),
+        ("title", json!(name)),
+    ];
+    let mut whole: serde_json::Map<String, Value> =
+        head.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    whole.append(object);
+    Some(whole.into())
+}
+
+fn titled(form: &Form) -> Value {
+    let mut schema = form.schema();
+    schema["title"] = match form.place {
+        Place::Stream => Cow::from("in the Redis stream"),
+        Place::UserEvents => "on the topic user.events".into(),
+        Place::Topics => format!("on the topic {0} and its copies", form.name).into(),
+    }
+    .into();
+    schema
+}
+
+/// Where the schema of a type stands.
+#[must_use]
+pub fn path(name: &str, version: u16) -> String {
+    format!("/schemas/{name}/{version}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distributor;
+
+    #[test]
+    fn the_forms_of_a_type_have_the_same_version() {
+        for form in ALL {
+            assert!(of_type(form.name).iter().all(|it| it.version == form.version), "{}", form.name);
+        }
+    }
+
+    #[test]
+    fn what_goes_to_topics_is_named_for_them() {
+        let named = |topic: &str| ALL.iter().any(|form| form.place == Place::Topics && form.name == topic);
+        assert!(distributor::ALL.iter().all(|it| named(it.topic)));
+    }
+}

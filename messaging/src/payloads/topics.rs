@@ -1,0 +1,182 @@
+//! Messages of the topics of events, and their copies.
+
+use domain::ids::CustomerId;
+use domain::user::Profile;
+use domain::values::{Email, UserType};
+use event_store::Version;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Time;
+use crate::distributor::{self, Distribution};
+use crate::forms::{self, Form};
+
+/// What a message on the topic of its event says, beside what all of them say.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum TopicEvent<'a> {
+    /// The user exists.
+    UserCreated(UserCreated<'a>),
+    /// Something about the user has changed.
+    UserUpdated(UserUpdated<'a>),
+    /// The user is gone.
+    UserDeleted(UserDeleted<'a>),
+}
+
+/// The user exists.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserCreated<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    email: Option<&'a str>,
+    /// The name people read.
+    name: String,
+    /// The role, where the user has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    role: Option<&'a str>,
+    /// What the user is to the customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EventUserType")]
+    user_type: Option<EventUserType>,
+    /// The customer that the user acts for, as the services that create users call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    customer_account_id: Option<&'a str>,
+    /// The same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    customer_id: Option<&'a str>,
+}
+
+/// Something about the user has changed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserUpdated<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The names of all fields that changed.
+    updated_fields: Vec<&'static str>,
+    /// The customer that the user acts for, by whose id messages are ordered.
+    #[serde(skip)]
+    customer_id: Option<&'a str>,
+}
+
+/// The user is gone.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDeleted<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The customer that the user acted for, by whose id messages are ordered.
+    #[serde(skip)]
+    customer_id: Option<&'a str>,
+}
+
+/// What a user is to a customer, in the words of the services that create users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventUserType {
+    /// Works for an enterprise.
+    SmeUser,
+    /// Owns it.
+    SmeOwner,
+    /// Works for an institution.
+    InstitutionUser,
+    /// Administers it.
+    InstitutionAdmin,
+}
+
+impl EventUserType {
+    /// As what `profile` is known; [`None`] for who acts for no customer.
+    fn of(profile: &Profile) -> Option<Self> {
+        profile.customer_id.as_ref()?;
+        Some(match (profile.user_type?, profile.is_company_owner) {
+            (UserType::Sme, false) => Self::SmeUser,
+            (UserType::Sme, true) => Self::SmeOwner,
+            (UserType::FinancialInstitution, false) => Self::InstitutionUser,
+            (UserType::FinancialInstitution, true) => Self::InstitutionAdmin,
+        })
+    }
+}
+
+fn customer_of(profile: &Profile) -> Option<&str> {
+    profile.customer_id.as_ref().map(CustomerId::as_str)
+}
+
+impl<'a> TopicEvent<'a> {
+    pub(crate) fn user_created(profile: &'a Profile) -> Self {
+        Self::UserCreated(UserCreated {
+            user_id: profile.id.as_str(),
+            email: profile.email.as_ref().map(Email::as_str),
+            name: profile.full_name(),
+            role: profile.roles.first().map(String::as_str),
+            user_type: EventUserType::of(profile),
+            customer_account_id: customer_of(profile),
+            customer_id: customer_of(profile),
+        })
+    }
+
+    pub(crate) fn user_updated(profile: &'a Profile, updated_fields: Vec<&'static str>) -> Self {
+        let (user_id, customer_id) = (profile.id.as_str(), customer_of(profile));
+        Self::UserUpdated(UserUpdated { user_id, updated_fields, customer_id })
+    }
+
+    pub(crate) fn user_deleted(profile: &'a Profile) -> Self {
+        let (user_id, customer_id) = (profile.id.as_str(), customer_of(profile));
+        Self::UserDeleted(UserDeleted { user_id, customer_id })
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub const fn distribution(&self) -> &'static Distribution {
+        match self {
+            Self::UserCreated(_) => distributor::USER_CREATED,
+            Self::UserUpdated(_) => distributor::USER_UPDATED,
+            Self::UserDeleted(_) => distributor::USER_DELETED,
+        }
+    }
+
+    /// Its form, which names its type.
+    #[must_use]
+    pub const fn form(&self) -> &'static Form {
+        match self {
+            Self::UserCreated(_) => forms::USER_CREATED,
+            Self::UserUpdated(_) => forms::USER_UPDATED,
+            Self::UserDeleted(_) => forms::USER_DELETED,
+        }
+    }
+
+    /// Its key: messages of one customer stay in order, and else those of one user.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::UserCreated(UserCreated { user_id, customer_id, .. })
+            | Self::UserUpdated(UserUpdated { user_id, customer_id, .. })
+            | Self::UserDeleted(UserDeleted { user_id, customer_id }) => customer_id.unwrap_or(user_id),
+        }
+    }
+}
+
+/// A value of the topic of an event, or of a copy.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Addressed<'a, T> {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: T,
+    /// When it happened.
+    pub timestamp: Time,
+    /// The service that this copy is for, or `all`.
+    pub target_service: &'a str,
+    /// The services concerned.
+    pub target_services: &'a [&'static str],
+    /// The message's identity, as in `ce_id`.
+    pub event_id: &'a str,
+    /// The version of the stream.
+    pub version: Version,
+}

@@ -1,0 +1,199 @@
+//! Messages of the topic `user.events`.
+
+use chrono::{DateTime, Utc};
+use domain::ids::UserId;
+use domain::user::{Profile, Status};
+use domain::values::{Email, Username};
+use event_store::Version;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{FieldChanges, Time};
+use crate::forms::{self, Form};
+
+/// What a message of the topic `user.events` says under `data`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum UserEvent<'a> {
+    /// The user exists.
+    Created(Created<'a>),
+    /// What names the user has changed.
+    Updated(Updated<'a>),
+    /// What describes the user has changed.
+    ProfileUpdated(ProfileUpdated<'a>),
+    /// The user may log in now, or may no more, or is gone.
+    StatusChanged(StatusChanged<'a>),
+}
+
+/// The user exists.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Created<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    email: Option<&'a str>,
+    /// The name to log in with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    username: Option<&'a str>,
+    /// When.
+    registration_timestamp: Time,
+    /// Whether the user may log in: only an active one may.
+    status: UserStatus,
+}
+
+/// What names the user has changed: e-mail address, username, matricule.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Updated<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The names of the fields that changed.
+    updated_fields: Vec<&'static str>,
+    /// When.
+    update_timestamp: Time,
+    /// Their new values.
+    #[serde(flatten)]
+    #[schemars(with = "super::NewCoreValues")]
+    values: FieldChanges<'a>,
+}
+
+/// What describes the user has changed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileUpdated<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The same: a user has one profile.
+    profile_id: &'a str,
+    /// The names of the fields that changed.
+    updated_fields: Vec<&'static str>,
+    /// When.
+    update_timestamp: Time,
+    /// Their new values.
+    #[serde(flatten)]
+    #[schemars(with = "super::NewProfileValues")]
+    values: FieldChanges<'a>,
+}
+
+/// The user may log in now, or may no more, or is gone.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusChanged<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The new status.
+    new_status: UserStatus,
+    /// The status before.
+    previous_status: UserStatus,
+    /// When.
+    change_timestamp: Time,
+}
+
+/// What a user may be; only an active one may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UserStatus {
+    /// May log in.
+    Active,
+    /// Has yet to prove its e-mail address.
+    Pending,
+    /// Not in use for now.
+    Inactive,
+    /// Shut out for now.
+    Suspended,
+    /// Shut out.
+    Banned,
+    /// Gone.
+    Deleted,
+}
+
+impl From<Status> for UserStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Pending => Self::Pending,
+            Status::Inactive => Self::Inactive,
+            Status::Suspended => Self::Suspended,
+            Status::Banned => Self::Banned,
+        }
+    }
+}
+
+impl<'a> UserEvent<'a> {
+    pub(crate) fn created(
+        profile: &'a Profile,
+        email: Option<&'a Email>,
+        username: Option<&'a Username>,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self::Created(Created {
+            user_id: profile.id.as_str(),
+            email: email.map(Email::as_str),
+            username: username.map(Username::as_str),
+            registration_timestamp: Time(at),
+            status: profile.status.into(),
+        })
+    }
+
+    pub(crate) fn updated(id: &'a UserId, values: FieldChanges<'a>, at: DateTime<Utc>) -> Option<Self> {
+        let updated_fields = values.any_names()?;
+        let (user_id, update_timestamp) = (id.as_str(), Time(at));
+        Some(Self::Updated(Updated { user_id, updated_fields, update_timestamp, values }))
+    }
+
+    pub(crate) fn profile_updated(
+        id: &'a UserId,
+        values: FieldChanges<'a>,
+        at: DateTime<Utc>,
+    ) -> Option<Self> {
+        let updated_fields = values.any_names()?;
+        let (user_id, profile_id, update_timestamp) = (id.as_str(), id.as_str(), Time(at));
+        Some(Self::ProfileUpdated(ProfileUpdated {
+            user_id,
+            profile_id,
+            updated_fields,
+            update_timestamp,
+            values,
+        }))
+    }
+
+    pub(crate) fn deleted(id: &'a UserId, previous: Status, at: DateTime<Utc>) -> Self {
+        Self::StatusChanged(StatusChanged {
+            user_id: id.as_str(),
+            new_status: UserStatus::Deleted,
+            previous_status: previous.into(),
+            change_timestamp: Time(at),
+        })
+    }
+
+    /// Its form, which names its type.
+    #[must_use]
+    pub const fn form(&self) -> &'static Form {
+        match self {
+            Self::Created(_) => forms::EVENTS_USER_CREATED,
+            Self::Updated(_) => forms::EVENTS_USER_UPDATED,
+            Self::ProfileUpdated(_) => forms::EVENTS_USER_PROFILE_UPDATED,
+            Self::StatusChanged(_) => forms::EVENTS_USER_STATUS_CHANGED,
+        }
+    }
+}
+
+/// A value of the topic `user.events`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope<'a, T> {
+    /// Its type.
+    pub r#type: &'static str,
+    /// When it happened.
+    pub timestamp: Time,
+    /// What happened.
+    pub data: T,
+    /// The message's identity, as in `ce_id`.
+    pub event_id: &'a str,
+    /// The version of the user's stream.
+    pub version: Version,
+}
