@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -57,9 +58,9 @@ async fn asyncapi(State(api): State<Arc<Api>>) -> Response {
 )]
 async fn schema(
     State(api): State<Arc<Api>>,
-    path: Option<Path<(String, String)>>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let file = path.map(|Path((name, file))| format!("{name}/{file}"));
+    let file = path.map(|Path((name, file))| format!("{name}/{file}")).ok();
     let schema = file.and_then(|file| api.published.schemas.get(&file)).ok_or(ApiError::NoSuchRoute)?;
     Ok(answer::with_json(StatusCode::OK, schema.clone().into()))
 }

@@ -17,7 +17,7 @@ async fn a_trace_goes_through_the_log_to_kafka_and_into_the_log_lines(pool: PgPo
     let mut sinks = Sinks::new(&pool, redis.url(), shared_kafka()).await;
     let server = sinks.server(&[("LOG_FORMAT", "json")]).await;
     let id = server.create("M1").await;
-    // Core and profile: two messages of one event.
+    // Core and profile: of one event two messages on `user.events`, and three on the topics of `user.updated`.
     let body = json!({ "nom": "Martin", "email": "m@example.com" });
     let change = server.put(&format!("/{id}"), &body).header("traceparent", &traceparent);
     let (status, user) = answer(change.header("x-request-id", "r-1")).await;
@@ -25,7 +25,7 @@ async fn a_trace_goes_through_the_log_to_kafka_and_into_the_log_lines(pool: PgPo
     let invalid = server.put(&format!("/{id}"), &json!({ "nom": "Petit" })).header("traceparent", "00-1-2-3");
     assert_eq!(answer(invalid).await.0, 200);
     let counts = sinks.assert_hold().await;
-    assert_eq!(sinks.messages_with("header traceparent", &traceparent), 2, "{counts}");
+    assert_eq!(sinks.messages_with("header traceparent", &traceparent), 5, "{counts}");
     let (_code, log) = server.stop().await;
     assert_lines_are_whole(&log);
     redis.stop().await;

@@ -29,30 +29,34 @@ pub(super) struct Stored {
     generation: i32,
     position: i64,
     event_id: Option<Uuid>,
+    /// Dead letters that the same transaction has sent; they may still be listed as such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) released: Vec<i64>,
 }
 
-impl From<Checkpoint> for Stored {
-    fn from(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { log, position, event_id } = checkpoint;
-        Self { log_id: log.id, generation: log.generation, position: position.get(), event_id }
+impl Stored {
+    pub(super) fn new(to: Checkpoint, released: &[i64]) -> Self {
+        let Checkpoint { log, position, event_id } = to;
+        let (log_id, generation, position) = (log.id, log.generation, position.get());
+        Self { log_id, generation, position, event_id, released: released.to_vec() }
     }
 }
 
-impl From<Stored> for Checkpoint {
-    fn from(stored: Stored) -> Self {
+impl From<&Stored> for Checkpoint {
+    fn from(stored: &Stored) -> Self {
         let log = LogId { id: stored.log_id, generation: stored.generation };
         Self { log, position: Position::new(stored.position), event_id: stored.event_id }
     }
 }
 
 /// The last checkpoint that was committed.
-pub(super) fn last(client: &ClientConfig, topic: &str) -> Result<Option<Checkpoint>, Failure> {
+pub(super) fn last(client: &ClientConfig, topic: &str) -> Result<Option<Stored>, Failure> {
     // What someone else has put there is passed over.
     let ours = |message: &BorrowedMessage<'_>| {
         let is_ours = message.key() == Some(topic.as_bytes());
         serde_json::from_slice::<Stored>(message.payload().filter(|_| is_ours)?).ok()
     };
-    Ok(last_record(client, topic, 0, ours)?.map(Checkpoint::from))
+    last_record(client, topic, 0, ours)
 }
 
 /// The position and event that the last message of each partition of these topics names, the greatest

@@ -226,6 +226,9 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
                 asked.add_partition_offset(topic.name(), partition.id(), Offset::End).map_err(unreachable)?;
             }
         }
+        if asked.count() == 0 {
+            return Ok(Seen { cluster, ends });
+        }
         // One request a broker, however many partitions there are.
         let found = consumer.offsets_for_times(asked, ANSWER).map_err(unreachable)?;
         for it in found.elements() {
