@@ -87,6 +87,7 @@ bench: install ## measure: NAME=append, read, http, or outbox (needs Java); ARGS
 ifeq ($(NAME),outbox)
 	.ci/install tests
 	$(MAKE) services
+	cargo build --release -p annuaire
 	$(SERVICES) --only postgres,redis,kafka $(BENCH)
 else
 	cargo build --release -p annuaire

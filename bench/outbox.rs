@@ -6,10 +6,12 @@
 //! Entries and messages are counted afterwards: none may be missing. After each round a plain
 //! transactional producer sends as much to the same broker: what that takes, ours can hardly beat.
 
+mod drain;
 mod plain;
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::drain::Drain;
 use crate::plain::Plain;
 
 /// Measure the way from a commit to Redis and Kafka.
@@ -49,6 +52,12 @@ struct Options {
     /// Events a second
     #[arg(long, default_value_t = 200)]
     rate: u64,
+    /// Instead: how fast a log of so many events is sent, from its first to its last
+    #[arg(long, value_name = "EVENTS")]
+    drain: Option<i64>,
+    /// The program, for --drain
+    #[arg(long, default_value = "target/release/annuaire")]
+    annuaire: PathBuf,
 }
 
 const STREAM: &str = "events:users";
@@ -75,6 +84,9 @@ async fn main() -> Result<(), Failure> {
         |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set: `make bench NAME=outbox`"));
     let (admin, redis, brokers) =
         (variable("DATABASE_URL")?, variable("REDIS_URL")?, variable("KAFKA_BROKERS")?);
+    if let Some(events) = options.drain {
+        return Drain::new(admin, redis, brokers, &options.annuaire)?.run(events, options.rounds).await;
+    }
     let database = format!("bench_{}", UuidV7.next().simple());
     let mut connection = PgConnection::connect(&admin).await?;
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut connection).await?;

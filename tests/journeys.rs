@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/dead_letters.rs"]
+mod dead_letters;
 #[path = "journeys/disk_full.rs"]
 mod disk_full;
 #[path = "journeys/doctor.rs"]

@@ -120,6 +120,18 @@ impl Kafka {
         self.daemon.answers(START, async || answers(self.port, &cluster).await.unwrap_or(false)).await
     }
 
+    /// Adds or removes a rule of who may do what.
+    ///
+    /// # Panics
+    /// When Kafka's tool refuses.
+    pub async fn set_acl(&self, arguments: &[&str]) {
+        let mut tool = self.java();
+        tool.args(["kafka.admin.AclCommand", "--bootstrap-server", &self.bootstrap()]).args(arguments);
+        let output =
+            tokio::process::Command::from(tool).kill_on_drop(true).output().await.expect("java runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     async fn make(&self, data: &Path) -> Result<(), LocalError> {
         // A half made one must never be taken for one.
         let new = data.with_extension("new");
@@ -173,6 +185,8 @@ log.dirs={data}
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1

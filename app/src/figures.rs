@@ -10,6 +10,8 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+/// How often dead letters are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How often a pool is asked for a connection, to see how long that takes.
 const ASK_POOL_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,7 @@ pub(crate) fn describe() {
     describe_counter!("annuaire_sink_heals_total", "Losses that a sink found and made good by itself");
     describe_gauge!(
         "annuaire_dead_letters",
-        "Messages put aside because they can't be delivered. Nothing is put aside yet: a sink stops instead"
+        "Messages put aside: Kafka refuses them for good, or one before them of the same key"
     );
     describe_counter!(
         "annuaire_profile_cache_total",
@@ -81,9 +83,19 @@ pub(crate) fn begin_heals(sink: &'static str, reasons: &[&'static str]) {
     }
 }
 
-/// Of the queue of messages that were put aside.
-pub(crate) fn begin_dead_letters() {
-    gauge!("annuaire_dead_letters", "queue" => "outbox").set(0.0);
+/// Shows how many messages are put aside. Runs until it is dropped.
+pub(crate) async fn count_dead_letters(pool: PgPool) {
+    let shown = gauge!("annuaire_dead_letters", "queue" => "outbox");
+    shown.set(0.0);
+    loop {
+        // Unknown while PostgreSQL is away: then it is what it was.
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM outbox_dead_letters");
+        if let Ok(count) = count.fetch_one(&pool).await {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            shown.set(count as f64);
+        }
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
 }
 
 /// Shows the log's head. Runs until it is dropped.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use command_api::{Api, Condition, Probe, Readiness};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
-use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
+use event_store::{Appender, Commands, EventStore, LogId, SystemClock, UuidV7};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
@@ -123,16 +123,10 @@ impl Parts {
                 figures::begin_sink(Kafka::NAME, topic);
             }
             figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
-            figures::begin_dead_letters();
+            background.push(figures::count_dead_letters(pool.clone()).boxed());
             let options = kafka_of(config, servers.broker.as_ref());
             if let Some(broker) = &servers.broker {
-                let made = async {
-                    for topic in routes::topics() {
-                        broker.create_topic(topic, options.topics.partitions).await?;
-                    }
-                    broker.create_topic(&kafka::checkpoint_topic(log.log()), 1).await
-                };
-                made.await.map_err(|e| Fatal::new("can't make the embedded broker's topics", e))?;
+                make_topics(broker, options.topics.partitions, log.log()).await?;
             }
             let reader = Kafka::new(options, log.clone(), pool.clone());
             let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
@@ -158,6 +152,16 @@ impl Parts {
         };
         Ok(Self { api, readers, background })
     }
+}
+
+async fn make_topics(broker: &Broker, partitions: i32, log: LogId) -> Result<(), Fatal> {
+    let made = async {
+        for topic in routes::topics() {
+            broker.create_topic(topic, partitions).await?;
+        }
+        broker.create_topic(&kafka::checkpoint_topic(log), 1).await
+    };
+    made.await.map_err(|e| Fatal::new("can't make the embedded broker's topics", e))
 }
 
 fn started<R: Reader>(runner: Runner<R>) -> Started {

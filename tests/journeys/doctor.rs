@@ -115,8 +115,9 @@ async fn the_doctor_asks_each_database_for_its_own_rights_and_tells_what_it_cann
         GRANT SELECT ON log TO USER; GRANT USAGE ON SCHEMA keyring TO USER;
         GRANT SELECT ON keyring.log_keys TO USER; GRANT pg_monitor TO USER";
     let model_rights = r"
-        GRANT SELECT, INSERT, UPDATE ON checkpoints, leaders, sink_progress, topics, users_v1 TO USER;
-        GRANT DELETE ON users_v1 TO USER";
+        GRANT SELECT, INSERT, UPDATE ON checkpoints, leaders, outbox_dead_letters, sink_progress, topics, users_v1
+            TO USER;
+        GRANT DELETE ON users_v1, outbox_dead_letters TO USER";
     let log = new_user(&pool, "log", log_rights).await;
     let models = new_user(&pool, "models", model_rights).await;
     let folder = tempfile::tempdir().unwrap();

@@ -178,10 +178,14 @@ impl Running {
 
     /// Waits until it has stopped; what keeps it from going on.
     pub(crate) async fn stopped(&self) -> Trouble {
-        eventually(&format!("{} stops", self.progress.name()), async || {
-            matches!(self.progress.state(), State::Stopped(_))
-        })
-        .await;
+        let stops = async {
+            let mut again = tokio::time::interval(Duration::from_millis(10));
+            while !matches!(self.progress.state(), State::Stopped(_)) {
+                again.tick().await;
+            }
+        };
+        let stopped = tokio::time::timeout(PATIENCE, stops).await;
+        assert!(stopped.is_ok(), "{} does not stop: {:?}", self.progress.name(), self.progress.state());
         self.progress.state().trouble().cloned().unwrap()
     }
 

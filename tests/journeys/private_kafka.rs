@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use event_store::EventStore;
 use event_store::reader::{Progress, Reader, Witness};
-use messaging::outbox::kafka::{self, KafkaOptions, Record, TopicSettings, checkpoint_topic};
+use messaging::outbox::kafka::{self, KafkaOptions, REPLAY, Record, TopicSettings, checkpoint_topic};
 use messaging::routes::USER_EVENTS;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -37,6 +37,8 @@ pub(crate) struct Message {
     pub(crate) key: String,
     pub(crate) id: String,
     pub(crate) value: String,
+    /// The replay that sent it.
+    pub(crate) replay: Option<String>,
 }
 
 /// Identity and value of each message, in the order of its key.
@@ -97,6 +99,20 @@ impl Kafka {
         eventually("the topic is there", async || self.topics().await.contains(&topic.to_owned())).await;
     }
 
+    /// The largest batch that a topic takes, in bytes.
+    pub(crate) async fn limit(&self, topic: &str, bytes: u32) {
+        let bytes = bytes.to_string();
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+        assert!(self.admin().alter_configs([&change], &patient()).await.unwrap()[0].is_ok());
+        let topic = ResourceSpecifier::Topic(topic);
+        eventually("the limit is known", async || {
+            let described = self.admin().describe_configs([&topic], &patient()).await.unwrap();
+            let described = described.into_iter().next().unwrap().unwrap();
+            described.get("max.message.bytes").unwrap().value.as_ref() == Some(&bytes)
+        })
+        .await;
+    }
+
     pub(crate) async fn make_again(&self, topic: &str) {
         self.delete(topic).await;
         self.make(topic, if topic == USER_EVENTS { PARTITIONS } else { 1 }).await;
@@ -153,12 +169,14 @@ fn read_committed(client: &ClientConfig) -> Vec<Message> {
         match consumer.poll(Duration::from_secs(30)).expect("the ends are reached") {
             Ok(message) => {
                 let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
-                let id = message.headers().unwrap().iter().find(|it| it.key == "ce_id").unwrap();
+                let header = |key| message.headers().unwrap().iter().find(|it| it.key == key);
+                let id = header("ce_id").unwrap();
                 messages.push(Message {
                     partition: message.partition(),
                     key: text(message.key()),
                     id: text(id.value),
                     value: text(message.payload()),
+                    replay: header(REPLAY).map(|it| text(it.value)),
                 });
             }
             Err(KafkaError::PartitionEOF(_)) => ended += 1,

@@ -6,7 +6,11 @@
 //! producers are dropped and new ones begin: Kafka then ends what the old ones left open.
 
 mod checkpoint;
+mod dead_letters;
 mod message;
+mod parked;
+mod producer;
+mod replay;
 mod session;
 mod topics;
 
@@ -24,7 +28,10 @@ use sqlx::PgPool;
 use tokio::sync::oneshot;
 
 pub use self::message::{REPLAY, Record};
-use self::session::Session;
+use self::parked::Parked;
+use self::producer::{Pace, Refused, Trouble};
+pub use self::replay::{Interrupted, Wanted, replay};
+use self::session::{Mark, Session};
 use self::topics::{Ends, Topics};
 pub use self::topics::{TopicSettings, apply};
 use super::{Folds, Told, json};
@@ -76,8 +83,13 @@ pub struct Kafka {
     store: Arc<dyn EventStore>,
     folds: Folds,
     topics: Topics,
+    parked: Parked,
     witness: Witness,
     session: Option<Session>,
+    /// How far it has come.
+    at: Checkpoint,
+    /// Up to here messages are sent one by one, for one of them was refused.
+    careful_until: Position,
     looked_at: Instant,
     kept_at: Instant,
 }
@@ -97,6 +109,9 @@ impl Kafka {
         Self {
             folds: Folds { user: Fold::new(store.clone()) },
             topics: Topics::new(pool.clone(), options.topics.clone(), store.log()),
+            parked: Parked::new(pool.clone()),
+            at: Checkpoint::start(store.log()),
+            careful_until: Position::START,
             witness: Witness::new(pool, Self::NAME),
             store,
             options,
@@ -135,11 +150,12 @@ impl Reader for Kafka {
         .await??;
         // Only from here on is it certain that nobody else adds to the checkpoints.
         let topic = checkpoint_topic(log);
-        let sent = on_thread({
+        let stored = on_thread({
             let client = options.client.clone();
             move || checkpoint::last(&client, &topic)
         })
         .await??;
+        let sent = stored.as_ref().map(Checkpoint::from);
         if let Some(other) = sent.filter(|sent| sent.log != log) {
             let (ours, theirs) = (log.generation, other.log.generation);
             let found = format!("the topics were filled by generation {theirs} of this log, this is {ours}");
@@ -161,34 +177,46 @@ impl Reader for Kafka {
             None => sent.unwrap_or_else(|| Checkpoint::start(log)),
         };
         self.topics.keep(session.ends()).await?;
+        self.parked.open(stored.map_or_else(Vec::new, |stored| stored.released).as_slice()).await?;
         self.session = Some(session);
+        self.at = at;
         Ok(at)
     }
 
     async fn apply(&mut self, events: &[StoredEvent], to: Checkpoint) -> Result<(), Failure> {
+        self.release().await?;
         let mut records = Vec::with_capacity(events.len());
         for event in events {
             let Told::User(step) = self.folds.step(event).await?;
             records.extend(Record::of_user(&step)?);
         }
-        let Some(mut session) = self.session.take() else { return Err(Failure::passing("not open")) };
-        let (session, sent) = on_thread(move || {
-            let sent = session.send(&records, to).map(|()| records);
-            (session, sent)
-        })
-        .await?;
-        let records = match sent {
-            Ok(records) => records,
-            Err(failure) => {
-                end(session);
-                return Err(failure);
+        let behind: Vec<Record> = records.extract_if(.., |record| self.parked.holds(record)).collect();
+        if !behind.is_empty() {
+            self.parked.put(&behind, None).await?;
+        }
+        let pace = if to.position <= self.careful_until { Pace::OneByOne } else { Pace::Together };
+        loop {
+            let (sent, refused) = self.send(records, to, Vec::new(), pace).await?;
+            match refused {
+                None => {
+                    records = sent;
+                    break;
+                }
+                Some(refused) if pace == Pace::OneByOne => {
+                    records = self.put_aside(sent, &refused).await?;
+                }
+                // Which one it was comes out when its event comes alone.
+                Some(Refused { reason, .. }) => {
+                    self.careful_until = to.position;
+                    return Err(Failure::lasting("message_refused", reason));
+                }
             }
-        };
+        }
+        self.at = to;
         for record in &records {
             metrics::counter!("annuaire_outbox_messages_total", "sink" => Self::NAME, "topic" => record.topic)
                 .increment(1);
         }
-        self.session = Some(session);
         if self.kept_at.elapsed() > KEEP_EVERY {
             self.keep_ends().await;
         }
@@ -196,6 +224,7 @@ impl Reader for Kafka {
     }
 
     async fn check(&mut self) -> Result<(), Failure> {
+        self.release().await?;
         self.keep_ends().await;
         if self.options.window.is_some() || self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
@@ -222,6 +251,38 @@ impl Reader for Kafka {
 }
 
 impl Kafka {
+    /// Sends messages in a transaction of their own. Returns them, and the one that Kafka refuses.
+    async fn send(
+        &mut self,
+        records: Vec<Record>,
+        to: Checkpoint,
+        released: Vec<i64>,
+        pace: Pace,
+    ) -> Result<(Vec<Record>, Option<Refused>), Failure> {
+        let Some(mut session) = self.session.take() else { return Err(Failure::passing("not open")) };
+        let (session, records, sent) = on_thread(move || {
+            let sent = session.send(&records, &Mark { to, released: &released }, pace);
+            (session, records, sent)
+        })
+        .await?;
+        match sent {
+            Err(Trouble::Failed(failure)) => {
+                end(session);
+                Err(failure)
+            }
+            Err(Trouble::Refused(refused)) => {
+                let (options, log, ends) = (self.options.clone(), self.store.log(), session.ends().clone());
+                end(session);
+                self.session = Some(on_thread(move || Session::begin(&options, log, ends)).await??);
+                Ok((records, Some(refused)))
+            }
+            Ok(()) => {
+                self.session = Some(session);
+                Ok((records, None))
+            }
+        }
+    }
+
     async fn keep_ends(&mut self) {
         let Some(session) = self.session.as_ref().filter(|_| self.options.window.is_none()) else { return };
         self.kept_at = Instant::now();

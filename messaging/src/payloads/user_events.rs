@@ -48,6 +48,7 @@ pub struct Created<'a> {
 /// What names the user has changed: e-mail address, username, matricule.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names are others'")]
 pub struct Updated<'a> {
     /// The user's id.
     user_id: &'a str,

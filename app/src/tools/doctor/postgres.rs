@@ -29,9 +29,10 @@ const LOG: [(&str, &str); 5] = [
     ("keyring.log_keys", "SELECT"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 6] = [
+const READ_MODELS: [(&str, &str); 7] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("leaders", "SELECT, INSERT, UPDATE"),
+    ("outbox_dead_letters", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
     ("stream_floors", "SELECT, INSERT, UPDATE"),
     ("topics", "SELECT, INSERT, UPDATE"),

@@ -20,12 +20,13 @@ const BEGIN: Duration = Duration::from_secs(25);
 const DELIVERY: Duration = Duration::from_secs(12);
 const COMMIT: Duration = Duration::from_secs(12);
 
-/// Why a transaction was not carried out, or may not have been.
+/// Why a transaction was not carried out, or may not have been. The producer is not to be used again: after
+/// a message that was refused, librdkafka leaves a gap in the numbers by which Kafka knows a repeat.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Kafka will never take one of its messages; the transaction is undone.
+    /// Kafka will never take one of its messages; who is let in next undoes the transaction.
     Refused(Refused),
-    /// The producer is not to be used again.
+    /// Something else.
     Failed(Failure),
 }
 
@@ -106,29 +107,23 @@ impl Producer {
     pub(super) fn transact(
         &self,
         records: &[Record],
-        own: Option<Own<'_>>,
+        own: Option<&Own<'_>>,
         pace: Pace,
         check: impl FnOnce(&[Delivered]) -> Result<(), Failure>,
     ) -> Result<(), Trouble> {
-        let sent = self.send(records, own, pace, check);
-        match sent {
-            Err(Trouble::Refused(refused)) => {
-                self.inner.abort_transaction(COMMIT).map_err(broken)?;
-                Err(Trouble::Refused(refused))
-            }
-            Err(Trouble::Failed(failure)) => Err(match self.inner.client().fatal_error() {
+        self.send(records, own, pace, check).map_err(|trouble| {
+            match (trouble, self.inner.client().fatal_error()) {
                 // A message may fail of that before anyone says so: as purged from the queue.
-                Some((RDKafkaErrorCode::Fenced, _)) => Failure::Fenced.into(),
-                Some(_) | None => failure.into(),
-            }),
-            Ok(()) => Ok(()),
-        }
+                (Trouble::Failed(_), Some((RDKafkaErrorCode::Fenced, _))) => Failure::Fenced.into(),
+                (trouble, _) => trouble,
+            }
+        })
     }
 
     fn send(
         &self,
         records: &[Record],
-        own: Option<Own<'_>>,
+        own: Option<&Own<'_>>,
         pace: Pace,
         check: impl FnOnce(&[Delivered]) -> Result<(), Failure>,
     ) -> Result<(), Trouble> {
@@ -145,16 +140,16 @@ impl Producer {
             };
             self.enqueue(message)?;
             if pace == Pace::OneByOne {
-                self.reports.wait(index + 1)?;
+                self.wait(index + 1)?;
             }
         }
-        if let Some(Own { topic, value }) = &own {
+        if let Some(Own { topic, value }) = own {
             let message =
                 || BaseRecord::with_opaque_to(topic, records.len()).partition(0).key(*topic).payload(value);
             self.enqueue(message)?;
         }
         // Each report counts: a message without one must never be committed.
-        self.reports.wait(records.len() + usize::from(own.is_some()))?;
+        self.wait(records.len() + usize::from(own.is_some()))?;
         check(&self.reports.take())?;
         self.settle()?;
         Ok(self.inner.commit_transaction(COMMIT).map_err(broken)?)
@@ -177,6 +172,22 @@ impl Producer {
                 Err((error, record)) => return Err(trouble(record.delivery_opaque, error)),
             }
         }
+    }
+
+    fn wait(&self, count: usize) -> Result<(), Trouble> {
+        use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+        let Err(missing) = self.reports.wait(count) else { return Ok(()) };
+        let Some((index, error)) = missing else {
+            return Err(Failure::passing(format!("messages were not taken within {DELIVERY:?}")).into());
+        };
+        if !matches!(error.rdkafka_error_code(), Some(PurgeQueue | PurgeInflight)) {
+            return Err(trouble(index, error));
+        }
+        // One that was thrown away does not say why: the transaction does, which can't be committed then.
+        Err(match self.inner.commit_transaction(COMMIT) {
+            Err(why) => trouble(index, why),
+            Ok(()) => broken(error).into(),
+        })
     }
 
     /// Waits until the last report is put away, moments after it was handed out: a commit that finds
@@ -210,8 +221,8 @@ impl Reports {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Reported::default();
     }
 
-    /// Waits until so many messages were taken.
-    fn wait(&self, count: usize) -> Result<(), Trouble> {
+    /// Waits until so many messages were taken. If one was not, says which and why; nothing if the time is up.
+    fn wait(&self, count: usize) -> Result<(), Option<(usize, KafkaError)>> {
         let (reported, news) = &*self.0;
         let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.awaited = count;
@@ -219,10 +230,8 @@ impl Reports {
         let (mut reported, waited) =
             news.wait_timeout_while(reported, DELIVERY, unfinished).unwrap_or_else(PoisonError::into_inner);
         match reported.failed.take() {
-            Some((index, error)) => Err(trouble(index, error)),
-            None if waited.timed_out() => {
-                Err(Failure::passing(format!("messages were not taken within {DELIVERY:?}")).into())
-            }
+            Some(failed) => Err(Some(failed)),
+            None if waited.timed_out() => Err(None),
             None => Ok(()),
         }
     }

@@ -43,7 +43,7 @@ impl Session {
         let Self { producers, turn, checkpoints, ends, is_window } = self;
         let value = json(&Stored::new(mark.to, mark.released))?;
         let own = Own { topic: checkpoints, value };
-        producers[*turn].transact(records, Some(own), pace, |delivered| {
+        producers[*turn].transact(records, Some(&own), pace, |delivered| {
             note(ends, delivered, records, checkpoints, *is_window)
         })?;
         *turn = (*turn + 1) % PRODUCERS;

@@ -8,6 +8,7 @@ use event_store::reader::Failure;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::PgPool;
 
@@ -219,6 +220,19 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
         let is_ours = |name: &str| name == checkpoints || routes::topics().any(|topic| topic == name);
         let mut ends = Ends::new();
         let mut asked = TopicPartitionList::new();
+        let is_there = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
+        let ours = routes::topics().map(str::to_owned).chain([checkpoints.clone()]);
+        for name in ours.filter(|name| !is_there(name)) {
+            // One that we may not see is not in the list; asked for by name, it is told.
+            let named = consumer.fetch_metadata(Some(&name), ANSWER).map_err(unreachable)?;
+            let refused = named.topics().iter().find_map(MetadataTopic::error).map(RDKafkaErrorCode::from);
+            if refused == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+                return Err(Failure::lasting(
+                    "kafka_refuses",
+                    format!("we may not describe the topic {name}"),
+                ));
+            }
+        }
         for topic in metadata.topics().iter().filter(|topic| is_ours(topic.name())) {
             ends.insert(topic.name().to_owned(), vec![0; topic.partitions().len()]);
             for partition in topic.partitions() {

@@ -6,6 +6,11 @@ use redis::AsyncTypedCommands;
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
 
+mod replay;
+mod retry;
+
+use self::replay::Replay;
+use self::retry::Retry;
 use super::followers::{self, Follower, HEADINGS, SINKS};
 use super::print::{table, time, write};
 use super::{Tools, unreadable};
@@ -20,6 +25,17 @@ pub(crate) enum Outbox {
         #[arg(long)]
         json: bool,
     },
+    /// Try again to send messages that were put aside, and wait for what becomes of them
+    ///
+    /// A message that Kafka refuses for good is put aside with all that follows of its key, so that
+    /// nothing overtakes it. Set right what it was refused for before. They are sent in their order, by
+    /// the process that leads the sink; with none running they wait for one.
+    Retry(Retry),
+    /// Send messages again that Kafka has had, for consumers that have lost them
+    ///
+    /// Each comes with the header `replay-id`, and with the `ce_id` it had. What is in Redis is not sent
+    /// again: what its stream has lost comes back by itself.
+    Replay(Replay),
 }
 
 struct Status {
@@ -29,7 +45,22 @@ struct Status {
     /// What stands in Redis, or why that can't be told.
     stream: Result<Stream, String>,
     topics: Vec<Topic>,
+    parked: Vec<Aside>,
 }
+
+/// What of a key was put aside.
+#[derive(sqlx::FromRow)]
+struct Aside {
+    topic: String,
+    key: String,
+    messages: i64,
+    position: i64,
+    reason: Option<String>,
+    parked_at: DateTime<Utc>,
+}
+
+/// So many keys are shown.
+const SHOWN: i64 = 20;
 
 struct Stream {
     length: usize,
@@ -46,10 +77,15 @@ struct Topic {
 
 /// Does what the command line asks.
 pub(crate) async fn run(tools: &Tools, command: &Outbox) -> Result<(), Fatal> {
-    let Outbox::Status { json } = command;
-    let status = Status::read(tools).await?;
-    let text = if *json { format!("{:#}\n", status.json()) } else { status.text() };
-    write(&text).map(drop)
+    match command {
+        Outbox::Status { json } => {
+            let status = Status::read(tools).await?;
+            let text = if *json { format!("{:#}\n", status.json()) } else { status.text() };
+            write(&text).map(drop)
+        }
+        Outbox::Retry(retry) => retry.run(tools).await,
+        Outbox::Replay(replay) => replay.run(tools).await,
+    }
 }
 
 impl Status {
@@ -66,7 +102,16 @@ impl Status {
             .fetch_all(&tools.pool)
             .await
             .map_err(unreadable)?;
-        Ok(Self { head, sinks, key, stream, topics })
+        let parked = sqlx::query_as(
+            "SELECT topic, key, count(*) AS messages, min(position) AS position, min(parked_at) AS parked_at,
+                    (array_agg(reason ORDER BY id) FILTER (WHERE reason IS NOT NULL))[1] AS reason
+             FROM outbox_dead_letters GROUP BY topic, key ORDER BY min(id) LIMIT $1",
+        )
+        .bind(SHOWN + 1)
+        .fetch_all(&tools.pool)
+        .await
+        .map_err(unreadable)?;
+        Ok(Self { head, sinks, key, stream, topics, parked })
     }
 
     fn json(&self) -> Value {
@@ -80,6 +125,7 @@ impl Status {
             "sinks": self.sinks.iter().map(Follower::json).collect::<Vec<_>>(),
             "redis": stream,
             "topics": topics,
+            "deadLetters": self.parked.iter().map(Aside::json).collect::<Vec<_>>(),
         })
     }
 
@@ -106,7 +152,28 @@ impl Status {
         if self.topics.is_empty() {
             lines.push("Kafka  no topic is known yet".to_owned());
         }
+        let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX);
+        lines.extend(self.parked.iter().take(shown).map(Aside::line));
+        if self.parked.len() > shown {
+            lines.push(format!("       and more keys than these {shown}"));
+        }
         lines.join("\n") + "\n"
+    }
+}
+
+impl Aside {
+    fn json(&self) -> Value {
+        let Self { topic, key, messages, position, reason, parked_at } = self;
+        json!({ "topic": topic, "key": key, "messages": messages, "position": position,
+                "reason": reason, "parkedAt": time(*parked_at) })
+    }
+
+    fn line(&self) -> String {
+        let Self { topic, key, messages, position, reason, parked_at } = self;
+        let (reason, since) = (reason.as_deref().unwrap_or("unknown"), time(*parked_at));
+        format!(
+            "Aside  {topic}: {messages} messages of the key {key}, from position {position} on, since {since}: {reason}"
+        )
     }
 }
 

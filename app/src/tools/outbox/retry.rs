@@ -1,0 +1,88 @@
+//! `annuaire outbox retry`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::fatal::Fatal;
+use crate::tools::print::write;
+use crate::tools::{Tools, unreadable};
+
+/// How often it is looked what has become of them.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// Those on this topic alone
+    #[arg(long)]
+    topic: Option<String>,
+    /// Those of this key alone
+    #[arg(long)]
+    key: Option<String>,
+    /// Seconds to wait for what becomes of them
+    #[arg(long, default_value_t = 30)]
+    wait: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many of the messages that were asked for are still put aside, and how many of these still wait
+/// for their try.
+#[derive(Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+struct Left {
+    aside: i64,
+    waiting: i64,
+}
+
+impl Retry {
+    pub(super) async fn run(&self, tools: &Tools) -> Result<(), Fatal> {
+        let asked: Vec<i64> = sqlx::query_scalar(
+            "UPDATE outbox_dead_letters SET retry_at = now()
+             WHERE ($1::text IS NULL OR topic = $1) AND ($2::text IS NULL OR key = $2) RETURNING id",
+        )
+        .bind(&self.topic)
+        .bind(&self.key)
+        .fetch_all(&tools.pool)
+        .await
+        .map_err(unreadable)?;
+        let waited = tokio::time::timeout(Duration::from_secs(self.wait), async {
+            while self.left(tools, &asked).await?.waiting > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok::<(), Fatal>(())
+        });
+        waited.await.unwrap_or(Ok(()))?;
+        let Left { aside, waiting } = self.left(tools, &asked).await?;
+        let (asked, refused) = (i64::try_from(asked.len()).unwrap_or(i64::MAX), aside - waiting);
+        let sent = asked - aside;
+        let text = if self.json {
+            format!("{:#}\n", json!({ "asked": asked, "sent": sent, "aside": refused, "waiting": waiting }))
+        } else {
+            format!(
+                "Of {asked} messages {sent} were sent, {refused} stay aside, {waiting} wait for their try\n"
+            )
+        };
+        write(&text)?;
+        match (refused, waiting) {
+            (0, 0) => Ok(()),
+            (0, _) => Err(Fatal::new(
+                "they were not tried yet",
+                "a process with the role outbox does it, once it leads: see `annuaire outbox status`",
+            )),
+            _ => Err(Fatal::new("not all could be sent", "`annuaire outbox status` says why")),
+        }
+    }
+
+    async fn left(&self, tools: &Tools, asked: &[i64]) -> Result<Left, Fatal> {
+        sqlx::query_as(
+            "SELECT count(*) AS aside, count(retry_at) AS waiting FROM outbox_dead_letters WHERE id = ANY ($1)",
+        )
+        .bind(asked)
+        .fetch_one(&tools.pool)
+        .await
+        .map_err(unreadable)
+    }
+}
