@@ -1,7 +1,5 @@
 //! What is published of the messages is what they are: other services build on it.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
-
 use std::path::Path;
 
 use messaging::schemas::{self, Difference};
