@@ -37,6 +37,8 @@ mod private_kafka;
 mod private_redis;
 #[path = "journeys/profile_cache.rs"]
 mod profile_cache;
+#[path = "journeys/proxy.rs"]
+mod proxy;
 #[path = "journeys/races.rs"]
 mod races;
 #[path = "journeys/rebuild.rs"]

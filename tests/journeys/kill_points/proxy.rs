@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::unix;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::proxy::{Trap, listen, with_length};
 
 /// Where what goes by is held up.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,69 +25,10 @@ pub(crate) enum At {
     Response,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Open,
-    Set(At),
-    Sprung,
-}
-
-/// Holds up the first that comes by at one place, until it is opened again.
-#[derive(Clone)]
-pub(crate) struct Trap(watch::Sender<State>);
-
-impl Trap {
-    fn new() -> Self {
-        Self(watch::Sender::new(State::Open))
-    }
-
-    /// Holds up who comes by; returns once somebody has.
-    pub(crate) async fn catch(&self, at: At) {
-        self.0.send_replace(State::Set(at));
-        self.0.subscribe().wait_for(|state| *state == State::Sprung).await.unwrap();
-    }
-
-    /// Lets everybody pass; who was held up is cut off.
-    pub(crate) fn open(&self) {
-        self.0.send_replace(State::Open);
-    }
-
-    fn springs(&self, at: At) -> bool {
-        self.0.send_if_modified(|state| {
-            let springs = *state == State::Set(at);
-            if springs {
-                *state = State::Sprung;
-            }
-            springs
-        })
-    }
-
-    /// The end of a connection that is held up.
-    async fn opened(&self) -> std::io::Result<()> {
-        let _ = self.0.subscribe().wait_for(|state| *state == State::Open).await;
-        Ok(())
-    }
-}
-
-/// Listens; each connection is `pass`'s.
-async fn listen<F: Future<Output = std::io::Result<()>> + Send + 'static>(
-    pass: impl Fn(TcpStream) -> F + Send + 'static,
-) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            // It ends with an error when one of the two is killed, which is what it is here for.
-            tokio::spawn(pass(stream));
-        }
-    });
-    port
-}
-
 /// Between the program and PostgreSQL.
 pub(crate) struct ToPostgres {
     pub(crate) url: String,
-    pub(crate) trap: Trap,
+    pub(crate) trap: Trap<At>,
 }
 
 impl ToPostgres {
@@ -99,7 +41,7 @@ impl ToPostgres {
     }
 }
 
-async fn pass_messages(program: TcpStream, socket: PathBuf, trap: Trap) -> std::io::Result<()> {
+async fn pass_messages(program: TcpStream, socket: PathBuf, trap: Trap<At>) -> std::io::Result<()> {
     let server = UnixStream::connect(socket).await?;
     program.set_nodelay(true)?;
     let ((mut from_program, to_program), (from_server, mut to_server)) =
@@ -124,7 +66,7 @@ async fn requests(
     mut to: unix::OwnedWriteHalf,
     appends: bool,
     appending: &AtomicBool,
-    trap: &Trap,
+    trap: &Trap<At>,
 ) -> std::io::Result<()> {
     loop {
         let (kind, message) = message(&mut from).await?;
@@ -146,7 +88,7 @@ async fn answers(
     mut from: unix::OwnedReadHalf,
     mut to: OwnedWriteHalf,
     appending: &AtomicBool,
-    trap: &Trap,
+    trap: &Trap<At>,
 ) -> std::io::Result<()> {
     loop {
         let (kind, message) = message(&mut from).await?;
@@ -166,18 +108,10 @@ async fn message(from: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<(u8,
     Ok((kind, message))
 }
 
-/// The rest of a message, behind the length with which it begins, which counts itself.
-async fn with_length(from: &mut (impl AsyncReadExt + Unpin), length: u32) -> std::io::Result<Vec<u8>> {
-    let mut message = length.to_be_bytes().to_vec();
-    message.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
-    from.read_exact(&mut message[4..]).await?;
-    Ok(message)
-}
-
 /// Between clients and the program, one process after the other.
 pub(crate) struct ToProgram {
     pub(crate) base: String,
-    pub(crate) trap: Trap,
+    pub(crate) trap: Trap<At>,
     seen: Arc<Seen>,
 }
 
@@ -228,7 +162,7 @@ impl ToProgram {
     }
 }
 
-async fn pass_http(client: TcpStream, seen: &Seen, trap: Trap) -> std::io::Result<()> {
+async fn pass_http(client: TcpStream, seen: &Seen, trap: Trap<At>) -> std::io::Result<()> {
     let address = seen.program.lock().unwrap().clone();
     let program = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
