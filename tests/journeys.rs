@@ -47,6 +47,8 @@ mod rebuild;
 mod server;
 #[path = "journeys/set_back.rs"]
 mod set_back;
+#[path = "journeys/sink_points.rs"]
+mod sink_points;
 #[path = "journeys/sinks.rs"]
 mod sinks;
 #[path = "journeys/sinks_kill.rs"]

@@ -38,17 +38,29 @@ log4j.appender.stdout.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n
 pub struct Kafka {
     daemon: Daemon,
     port: u16,
+    /// Where it tells clients to come, if that is not where it listens.
+    advertised: Option<u16>,
 }
 
 impl Kafka {
     /// Starts the node of this folder on this port of 127.0.0.1, making it at the first start; 0 is
     /// any free port.
     pub async fn start(dir: &Path, port: u16) -> Result<Self, LocalError> {
+        Self::make_ready(dir, port, None).await
+    }
+
+    /// The same, but it tells clients to come to another port, where something passes on to
+    /// [`Kafka::port`] what it gets.
+    pub async fn start_behind(dir: &Path, port: u16, advertised: u16) -> Result<Self, LocalError> {
+        Self::make_ready(dir, port, Some(advertised)).await
+    }
+
+    async fn make_ready(dir: &Path, port: u16, advertised: Option<u16>) -> Result<Self, LocalError> {
         if !Path::new(JARS).exists() {
             let source = io::Error::other("it is not in .tools; run `make test`, or `.ci/kafka`");
             return Err(LocalError::Io { doing: "can't start Kafka".to_owned(), source });
         }
-        let mut kafka = Self { daemon: Daemon::claim(KAFKA, dir).await?, port };
+        let mut kafka = Self { daemon: Daemon::claim(KAFKA, dir).await?, port, advertised };
         for _ in 0..TRIES {
             if port == 0 {
                 kafka.port = any_port()?;
@@ -57,7 +69,7 @@ impl Kafka {
                 // Someone was faster, or has it for good; the log says so in fifty lines of Java.
                 Err(LocalError::Program { .. }) if !is_free(kafka.port) => {
                     if port != 0 {
-                        let doing = format!("Kafka can't listen on {}", kafka.bootstrap());
+                        let doing = format!("Kafka can't listen on 127.0.0.1:{port}");
                         return Err(LocalError::Io { doing, source: io::ErrorKind::AddrInUse.into() });
                     }
                 }
@@ -70,7 +82,13 @@ impl Kafka {
     /// Where clients connect first; the same for as long as this value lives.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.advertised.unwrap_or(self.port))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Waits until it ends by itself, which it never should.
@@ -174,6 +192,7 @@ impl Kafka {
     // Small, so that it starts soon; killed, it may come back only when its old session has ended.
     fn properties(&self, data: &str) -> Result<String, LocalError> {
         let (port, controller) = (self.port, any_port()?);
+        let advertised = self.advertised.unwrap_or(port);
         Ok(format!(
             "\
 process.roles=broker,controller
@@ -181,6 +200,7 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 log.dirs={data}
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500

@@ -57,6 +57,13 @@ impl Kafka {
         Self { broker, _folder: folder, _place: None }
     }
 
+    /// One that tells clients to come to this port.
+    pub(crate) async fn start_behind(advertised: u16) -> Self {
+        let (place, folder) = (BROKERS.acquire().await.unwrap(), tempfile::tempdir().unwrap());
+        let broker = journeys::Kafka::start_behind(folder.path(), 0, advertised).await.unwrap();
+        Self { broker, _folder: folder, _place: Some(place) }
+    }
+
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.broker.bootstrap());

@@ -126,16 +126,19 @@ impl Sinks {
 
     /// Waits until they say that they have everything, and looks.
     pub(crate) async fn assert_hold(&mut self) -> Counts {
-        let head = assert_log_is_whole(&self.pool).await;
-        self.reach(head).await;
+        self.catch_up().await;
         self.look().await.unwrap_or_else(|difference| panic!("{difference}"))
+    }
+
+    /// Waits until each reader says that it has everything.
+    pub(crate) async fn catch_up(&self) {
+        self.reach(assert_log_is_whole(&self.pool).await).await;
     }
 
     /// The first difference between what is there now and what must be.
     pub(crate) async fn look(&mut self) -> Result<Counts, String> {
         let entries = self.look_at_stream().await?;
-        let topic = topic::compare(&self.kafka, &self.topic, &self.events).await;
-        let messages = topic.map_err(|difference| format!("Kafka topic: {difference}"))?;
+        let messages = self.look_at_topic().await?;
         let cache = cache::compare(&mut self.redis().await, &self.pool).await;
         let hashes = cache.map_err(|difference| format!("profile cache: {difference}"))?;
         Ok(Counts { entries, messages, hashes })
@@ -146,6 +149,13 @@ impl Sinks {
         self.read_log().await;
         let stream = stream::compare(&mut self.redis().await, &self.stream).await;
         stream.map_err(|difference| format!("Redis stream: {difference}"))
+    }
+
+    /// The same of the topic alone; returns how many messages there are.
+    pub(crate) async fn look_at_topic(&mut self) -> Result<usize, String> {
+        self.read_log().await;
+        let topic = topic::compare(&self.kafka, &self.topic, &self.events).await;
+        topic.map_err(|difference| format!("Kafka topic: {difference}"))
     }
 
     /// How many of the topic's messages, as they were last found to be, have a part like this.
