@@ -1,5 +1,8 @@
-//! Two processes that fill the same sinks, frozen and woken up at any time: each message still comes
-//! once, in order. Two that take no such care are seen to fail.
+//! Two processes that fill the same sinks, frozen or cut off from PostgreSQL at any time, and let go
+//! again: each message still comes once, in order. Two that take no such care are seen to fail.
+
+#[path = "sinks_two/silence.rs"]
+mod silence;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -10,66 +13,131 @@ use messaging::routes::{self, Message};
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 
+use self::silence::{Silent, ToPostgres};
 use crate::load::Load;
-use crate::server::{eventually, some_time};
+use crate::server::{Server, eventually, some_time};
 use crate::sinks::{STREAM, Sinks, own_redis, shared_kafka};
 
 const CLIENTS: usize = 8;
-const WORKERS: [(&str, &str); 1] = [("ROLES", "outbox,projections")];
 const API: [(&str, &str); 1] = [("ROLES", "api")];
+/// Those that each have one leader and a fence of their own outside of PostgreSQL.
+const FENCED: [&str; 2] = ["redis_stream", "kafka"];
 
-/// How two processes are frozen: so often, each time for so many milliseconds.
+/// What befalls a process.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    /// It is frozen.
+    Frozen,
+    /// Its connections to PostgreSQL go silent, and it does not notice.
+    Silent(Silent),
+}
+
+/// How two processes are hindered: so often, each time for so many milliseconds.
 struct Pauses {
     times: usize,
     ms: RangeInclusive<u64>,
-    /// One and the other in turn; else any of them.
+    of: &'static [Pause],
+    /// One and the other in turn, and each kind in turn; else any.
     in_turn: bool,
+    clients: usize,
 }
 
-async fn two_are_frozen(pool: &PgPool, pauses: Pauses) {
+/// A process that fills the sinks.
+struct Worker {
+    server: Server,
+    to_postgres: ToPostgres,
+}
+
+impl Worker {
+    async fn start(pool: &PgPool, sinks: &Sinks) -> Self {
+        let to_postgres = ToPostgres::start(pool).await;
+        let variables = [("ROLES", "outbox,projections"), ("DATABASE_URL", &*to_postgres.url)];
+        Self { server: sinks.server(&variables).await, to_postgres }
+    }
+
+    async fn suffer(&self, pause: Pause, ms: RangeInclusive<u64>) {
+        match pause {
+            Pause::Frozen => {
+                self.server.signal("STOP");
+                some_time(ms).await;
+                self.server.signal("CONT");
+            }
+            Pause::Silent(which) => {
+                self.to_postgres.silence(which);
+                some_time(ms).await;
+                self.to_postgres.silence(Silent::None);
+            }
+        }
+    }
+
+    /// Whether it takes itself for the leader of a sink.
+    fn leads(&self, sink: &str) -> bool {
+        let states = ["leading", "standing by", "failing", "stopped"];
+        let log = self.server.log();
+        let mut said = log.lines().filter_map(|line| line.split_once(&format!("{sink}: ")));
+        said.rfind(|(_, what)| states.iter().any(|state| what.starts_with(state)))
+            .is_some_and(|(_, what)| what.starts_with("leading"))
+    }
+}
+
+async fn two_are_hindered(pool: &PgPool, pauses: Pauses) {
     let seed = fastrand::u64(..);
     fastrand::seed(seed);
     println!("sinks_two: seed {seed}");
     let folder = tempfile::tempdir().unwrap();
     let redis = own_redis(folder.path()).await;
     let mut sinks = Sinks::new(pool, redis.url(), shared_kafka()).await;
-    let workers = [sinks.server(&WORKERS).await, sinks.server(&WORKERS).await];
+    let workers = [Worker::start(pool, &sinks).await, Worker::start(pool, &sinks).await];
     let api = Arc::new(sinks.server(&API).await);
-    let load = Load::start(&api, CLIENTS, "two");
+    let Pauses { times, ms, of, in_turn, clients } = pauses;
+    let load = Load::start(&api, clients, "two");
     sinks.reach(1).await;
-    for number in 0..pauses.times {
-        let worker = &workers[if pauses.in_turn { number } else { fastrand::usize(..) } % 2];
-        worker.signal("STOP");
-        some_time(pauses.ms.clone()).await;
-        worker.signal("CONT");
+    for number in 0..times {
+        let (worker, pause) =
+            if in_turn { (number, number / 2) } else { (fastrand::usize(..), fastrand::usize(..)) };
+        workers[worker % 2].suffer(of[pause % of.len()], ms.clone()).await;
+        for sink in FENCED {
+            eventually(&format!("{sink} has one leader at most"), async || {
+                !workers.iter().all(|worker| worker.leads(sink))
+            })
+            .await;
+        }
         some_time(0..=1_000).await;
     }
     let commands = load.stop_unharmed().await;
     sinks.assert_hold().await;
-    // What one of them still had in hand when it woke up is in by the time it has ended.
+    // What one of them still had in hand when it was let go is in by the time it has ended.
     let mut leaders = [0, 0];
-    for worker in workers {
-        let (code, log) = worker.stop().await;
+    for Worker { server, .. } in workers {
+        let (code, log) = server.stop().await;
         assert_eq!(code, Some(0), "seed {seed}: {log}");
         assert!(!log.contains("panicked"), "seed {seed}: {log}");
-        for (leaders, sink) in leaders.iter_mut().zip(["redis_stream", "kafka"]) {
+        for (leaders, sink) in leaders.iter_mut().zip(FENCED) {
             *leaders += log.matches(&format!("{sink}: leading")).count();
         }
     }
     let counts = sinks.assert_hold().await;
-    let Pauses { times, .. } = pauses;
     println!(
-        "sinks_two: seed {seed}, {times} pauses, {leaders:?} leaders of Redis and Kafka, {commands} commands; \
-         {counts}; 0 findings"
+        "sinks_two: seed {seed}, {times} pauses of {of:?}, {leaders:?} leaders of Redis and Kafka, \
+         {commands} commands; {counts}; 0 findings"
     );
-    assert!(leaders.iter().all(|leaders| *leaders > 1), "no frozen leader was replaced: {leaders:?}");
+    assert!(leaders.iter().all(|leaders| *leaders > 1), "no leader was replaced: {leaders:?}");
     redis.stop().await;
+}
+
+/// Some, in turn, of which a leader is replaced each time: when it was silent for four seconds.
+fn some(of: &'static [Pause]) -> Pauses {
+    Pauses { times: 5, ms: 5_000..=7_000, of, in_turn: true, clients: CLIENTS }
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn the_sinks_hold_with_two_processes_that_freeze(pool: PgPool) {
-    // A leader is replaced when it was silent for four seconds.
-    two_are_frozen(&pool, Pauses { times: 5, ms: 5_000..=7_000, in_turn: true }).await;
+    two_are_hindered(&pool, some(&[Pause::Frozen])).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_sinks_hold_with_two_processes_that_postgresql_is_silent_to(pool: PgPool) {
+    two_are_hindered(&pool, some(&[Pause::Silent(Silent::Leaders), Pause::Silent(Silent::All)])).await;
 }
 
 /// `make campaign NAME=sinks_two N=50`.
@@ -77,7 +145,8 @@ async fn the_sinks_hold_with_two_processes_that_freeze(pool: PgPool) {
 #[ignore = "a campaign"]
 async fn campaign_sinks_two(pool: PgPool) {
     let times = std::env::var("CAMPAIGN_N").map_or(50, |n| n.parse().unwrap());
-    two_are_frozen(&pool, Pauses { times, ms: 0..=20_000, in_turn: false }).await;
+    let of = &[Pause::Frozen, Pause::Silent(Silent::Leaders), Pause::Silent(Silent::All)];
+    two_are_hindered(&pool, Pauses { times, ms: 0..=60_000, of, in_turn: false, clients: 2 }).await;
 }
 
 /// A relay as it is often written: it remembers how far it has come, and adds what follows.
