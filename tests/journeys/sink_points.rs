@@ -106,8 +106,8 @@ impl Point {
         let any = if fastrand::bool() { Way::There } else { Way::Back };
         match self {
             // A script for each name, then one for how far they go.
-            Self::K14 => (At::Redis(Script::Cache, Way::There), fastrand::usize(..6)),
-            Self::K15 => (At::Redis(Script::Cache, Way::Back), fastrand::usize(..6)),
+            Self::K14 => (At::Redis(Script::Cache, Way::There), fastrand::usize(..40)),
+            Self::K15 => (At::Redis(Script::Cache, Way::Back), fastrand::usize(..40)),
             Self::K16 => (At::Redis(Script::Stream, Way::There), 0),
             Self::K17 => (At::Redis(Script::Stream, Way::Back), 0),
             Self::K18 => (At::Kafka(Request::Partitions, Way::There), 0),
