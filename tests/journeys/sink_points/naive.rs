@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use domain::user::User;
-use event_store::{Fold, MIGRATOR, Position};
+use event_store::{Fold, Position};
 use messaging::outbox::kafka::Record;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use sqlx::PgPool;
 
 use super::kafka::CLIENT;
 use super::rig::Rig;
@@ -21,9 +20,9 @@ const ANSWER: At = At::Kafka(Request::End, Way::Back);
 const PATIENCE: Duration = Duration::from_secs(5);
 const INIT: Duration = Duration::from_secs(20);
 
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn a_relay_that_does_not_look_is_seen_to_fail(pool: PgPool) {
-    let mut rig = Rig::start(&pool).await;
+#[tokio::test]
+async fn a_relay_that_does_not_look_is_seen_to_fail() {
+    let mut rig = Rig::start().await;
     rig.hold().await.unwrap();
 
     let load = rig.load();

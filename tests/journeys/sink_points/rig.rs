@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annuaire::local::Redis;
+use annuaire::local::{Postgres, Redis};
+use event_store::MIGRATOR;
 use sqlx::PgPool;
 
 use super::kafka::Behind;
@@ -29,20 +30,37 @@ pub(crate) struct Rig {
     api: Arc<Server>,
     to_redis: String,
     redis: Redis,
+    postgres: Postgres,
     loads: usize,
     _folder: tempfile::TempDir,
 }
 
 impl Rig {
-    pub(crate) async fn start(pool: &PgPool) -> Self {
+    /// With servers of its own, lest one log and its sinks grow for a whole campaign.
+    pub(crate) async fn start() -> Self {
         let (folder, trap) = (tempfile::tempdir().unwrap(), Trap::new());
+        let postgres = Postgres::start(folder.path()).await.unwrap();
+        let pool = PgPool::connect_with(postgres.connect_options()).await.unwrap();
+        MIGRATOR.run(&pool).await.unwrap();
         let redis = own_redis(folder.path()).await;
         let to_redis = to_redis(&redis.url(), trap.clone()).await;
         let behind = Behind::start(trap.clone()).await;
-        let sinks = Sinks::new(pool, redis.url(), behind.kafka.broker.bootstrap()).await;
-        let api = Arc::new(sinks.server(&[("ROLES", "api")]).await);
-        let (program, commands, loads) = (None, 0, 0);
-        Self { sinks, trap, behind, commands, program, api, to_redis, redis, loads, _folder: folder }
+        let sinks = Sinks::new(&pool, redis.url(), behind.kafka.broker.bootstrap()).await;
+        let api = [("ROLES", "api"), ("DATABASE_URL", &*postgres.url())];
+        let api = Arc::new(sinks.server(&api).await);
+        Self {
+            sinks,
+            trap,
+            behind,
+            commands: 0,
+            program: None,
+            api,
+            to_redis,
+            redis,
+            postgres,
+            loads: 0,
+            _folder: folder,
+        }
     }
 
     /// Kills the program once it is at this point: on its way from a start, or well under way.
@@ -75,8 +93,13 @@ impl Rig {
     pub(crate) async fn run(&mut self) {
         if self.program.is_none() {
             self.behind.forget();
-            let through = [("ROLES", "outbox,projections"), ("REDIS_URL", &*self.to_redis)];
-            self.program = Some(self.sinks.server(&through).await);
+            let database = self.postgres.url();
+            let variables = [
+                ("ROLES", "outbox,projections"),
+                ("DATABASE_URL", &*database),
+                ("REDIS_URL", &*self.to_redis),
+            ];
+            self.program = Some(self.sinks.server(&variables).await);
         }
     }
 
@@ -110,7 +133,9 @@ impl Rig {
 
     pub(crate) async fn stop(mut self) {
         self.stop_program().await;
+        drop((self.api, self.sinks));
         self.redis.stop().await;
         self.behind.kafka.broker.halt().await;
+        self.postgres.stop().await;
     }
 }
