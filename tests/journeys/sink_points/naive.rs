@@ -90,7 +90,7 @@ fn send_until_answered(brokers: &str, records: &[Record]) -> usize {
                 .key(&record.key)
                 .payload(&record.value)
                 .timestamp(record.time.timestamp_millis())
-                .headers(record.headers());
+                .headers(record.headers(None));
             producer.send(message).unwrap();
         }
         if producer.commit_transaction(PATIENCE).is_ok() {
