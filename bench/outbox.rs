@@ -179,7 +179,7 @@ impl Ours {
         client.set("bootstrap.servers", brokers);
         let topics = TopicSettings { partitions: PARTITIONS, replication: None };
         let options = KafkaOptions { client, compression: "none", topics, signing_key: None, window: None };
-        let topic = Kafka::new(options, log.clone(), pool.clone());
+        let topic = Kafka::new(options, log.clone(), pool.clone(), pool.clone());
         let sent = Progress::new(Kafka::NAME, Witness::new(pool, Kafka::NAME));
         tokio::spawn(Runner::new(topic, log.clone(), leaders()?, sent.clone()).run(stop.clone()));
 

@@ -15,3 +15,12 @@ CREATE TABLE outbox_dead_letters (
 );
 -- In the order in which they are sent.
 CREATE INDEX outbox_dead_letters_key ON outbox_dead_letters (topic, key, id);
+-- The leader asks for these each second.
+CREATE INDEX outbox_dead_letters_asked ON outbox_dead_letters (topic, key) WHERE retry_at IS NOT NULL;
+
+-- One row: a leader that was replaced writes no letters, and strikes none off.
+CREATE TABLE outbox_epoch (
+    epoch     bigint   NOT NULL DEFAULT 0,
+    only_row  boolean  PRIMARY KEY DEFAULT true CHECK (only_row)
+);
+INSERT INTO outbox_epoch DEFAULT VALUES;

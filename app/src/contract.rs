@@ -36,10 +36,10 @@ pub(crate) enum Contract {
 
 /// What is served of the messages.
 pub(crate) fn published() -> Published {
-    let schemas = schemas::schemas().into_iter();
+    let schemas = schemas::published().into_iter();
     Published {
         asyncapi: schemas::text(&schemas::asyncapi()).into(),
-        schemas: schemas.map(|(file, schema)| (file, schemas::text(&schema).into())).collect(),
+        schemas: schemas.map(|(file, text)| (file, text.into())).collect(),
     }
 }
 

@@ -123,12 +123,12 @@ impl Parts {
                 figures::begin_sink(Kafka::NAME, topic);
             }
             figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
-            background.push(figures::count_dead_letters(pool.clone()).boxed());
+            background.push(figures::count_dead_letters(store.pool().clone()).boxed());
             let options = kafka_of(config, servers.broker.as_ref());
             if let Some(broker) = &servers.broker {
                 make_topics(broker, options.topics.partitions, log.log()).await?;
             }
-            let reader = Kafka::new(options, log.clone(), pool.clone());
+            let reader = Kafka::new(options, log.clone(), store.pool().clone(), pool.clone());
             let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
             background.push(measured(&progress, &log));
             probes.push(sink(&progress));

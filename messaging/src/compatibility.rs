@@ -18,6 +18,7 @@ fn compare(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) 
     if before.as_object().is_none_or(serde_json::Map::is_empty) || *before == Value::Bool(true) {
         return;
     }
+    compare_others(place, before, after, found);
     compare_types(place, before, after, found);
     compare_words(place, before, after, found);
     for keyword in ["format", "pattern"] {
@@ -44,17 +45,48 @@ fn compare(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) 
     }
 }
 
+/// What is not understood here may mean anything.
+fn compare_others(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    const KNOWN: [&str; 13] = [
+        "$id",
+        "$schema",
+        "const",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "oneOf",
+        "pattern",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ];
+    let keywords = |schema: &Value| -> BTreeSet<String> {
+        schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.clone()).collect()
+    };
+    for keyword in keywords(before).union(&keywords(after)).filter(|it| !KNOWN.contains(&it.as_str())) {
+        if before.get(keyword) != after.get(keyword) {
+            found.push(format!("{place} has another {keyword}"));
+        }
+    }
+}
+
 /// A reader that has a branch for each type there was has none for another.
 fn compare_types(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
     if before["type"].is_null() {
         return;
     }
-    let (were, are) = (strings(&before["type"]), strings(&after["type"]));
+    let were = strings(&before["type"]);
+    // What has but certain values has no need of a type.
+    let are = if after["type"].is_null() {
+        words(after).iter().map(type_of).collect()
+    } else {
+        strings(&after["type"])
+    };
     // Every integer is a number.
     let was = |it: &String| were.contains(it) || (it == "integer" && were.contains("number"));
-    // What has but certain values has no need of a type.
-    let only_words = !words(after).is_empty();
-    if !only_words && (are.is_empty() || !are.iter().all(was)) {
+    if are.is_empty() || !are.iter().all(was) {
         found.push(format!("{place} may be {are:?}, was {were:?}"));
     }
 }
@@ -66,22 +98,40 @@ fn compare_words(place: &str, before: &Value, after: &Value, found: &mut Vec<Str
         return;
     }
     if are.is_empty() {
-        found.push(format!("{place} may be anything, was one of {were:?}"));
+        let were: Vec<String> = were.iter().map(ToString::to_string).collect();
+        found.push(format!("{place} may be anything, was one of {}", were.join(", ")));
     }
-    for new in are.difference(&were) {
+    for new in are.iter().filter(|it| !were.contains(it)) {
         found.push(format!("{place} may be {new}"));
     }
 }
 
-/// Each of the alternatives there are has to be understood by readers of one there was.
+fn type_of(value: &Value) -> String {
+    let name = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    name.to_owned()
+}
+
+/// Each form is known by its title: readers of one do not get another.
 fn compare_alternatives(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
-    let (were, are) = (alternatives(before), alternatives(after));
-    for now in are {
-        let best = were.iter().map(|then| breaking(then, now)).min_by_key(Vec::len).unwrap_or_default();
-        found.extend(best.into_iter().map(|what| format!("{place}, one of its forms: {what}")));
-    }
-    if were.len() > alternatives(after).len() {
-        found.push(format!("{place} has lost a form"));
+    let are = alternatives(after);
+    for then in alternatives(before) {
+        let title = &then["title"];
+        let now: Vec<&&Value> = are.iter().filter(|it| it["title"] == *title).collect();
+        match now.as_slice() {
+            [now] => {
+                found.extend(breaking(then, now).into_iter().map(|what| format!("{place} {title}: {what}")))
+            }
+            [] => found.push(format!("{place} has lost the form {title}")),
+            _ => found.push(format!("{place} has several forms {title}")),
+        }
     }
 }
 
@@ -89,13 +139,17 @@ fn alternatives(schema: &Value) -> Vec<&Value> {
     schema["oneOf"].as_array().map_or_else(|| vec![schema], |all| all.iter().collect())
 }
 
-/// The values that a schema allows, where it names them.
-fn words(schema: &Value) -> BTreeSet<String> {
-    let each = schema["oneOf"].as_array().into_iter().flatten();
-    let of_each = each.filter_map(|it| it.get("const"));
-    let constant = schema.get("const");
-    let listed = schema["enum"].as_array().into_iter().flatten();
-    of_each.chain(constant).chain(listed).map(ToString::to_string).collect()
+/// The values that a schema allows, where it allows no others.
+fn words(schema: &Value) -> Vec<Value> {
+    if let Some(value) = schema.get("const") {
+        return vec![value.clone()];
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return values.clone();
+    }
+    let each: Vec<Vec<Value>> = schema["oneOf"].as_array().into_iter().flatten().map(words).collect();
+    // One alternative that is no list of values makes it none.
+    if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() }
 }
 
 fn strings(value: &Value) -> BTreeSet<String> {
@@ -165,7 +219,7 @@ mod tests {
             ),
             (
                 changed(|it| it["properties"]["status"] = json!({ "type": "string" })),
-                "status may be anything, was one of {\"\\\"active\\\"\", \"\\\"banned\\\"\"}",
+                "status may be anything, was one of \"active\", \"banned\"",
             ),
             (changed(|it| it["properties"]["at"] = json!({ "type": "string" })), "at has another format"),
             (
@@ -178,12 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn a_form_may_be_added_where_readers_understand_it_and_none_may_go() {
-        let (one, other) =
-            (form(), json!({ "type": "object", "required": ["data"], "properties": { "data": {} } }));
-        let both = json!({ "oneOf": [one, other] });
-        assert_eq!(breaking(&both, &both), [""; 0]);
-        assert_eq!(breaking(&both, &one), ["the value has lost a form"]);
-        assert!(!breaking(&one, &both).is_empty());
+    fn what_is_not_understood_is_a_break() {
+        assert_eq!(
+            changed(|it| it["properties"]["userId"]["maxLength"] = json!(5)),
+            ["userId has another maxLength"]
+        );
+        let values = changed(|it| it["properties"]["userId"] = json!({ "enum": [1, 2] }));
+        assert_eq!(values, ["userId may be {\"integer\"}, was {\"string\"}"]);
+    }
+
+    #[test]
+    fn a_form_may_be_added_and_none_may_go_or_turn_into_another() {
+        let one = json!({ "title": "here", "type": "object", "required": ["a"], "properties": { "a": {} } });
+        let other =
+            json!({ "title": "there", "type": "object", "required": ["b"], "properties": { "b": {} } });
+        let (first, both) = (json!({ "oneOf": [one] }), json!({ "oneOf": [one, other] }));
+        assert_eq!(breaking(&first, &both), [""; 0]);
+        assert_eq!(breaking(&both, &first), ["the value has lost the form \"there\""]);
+        let mut turned = other.clone();
+        turned["title"] = json!("here");
+        let found = breaking(&both, &json!({ "oneOf": [turned, other] }));
+        assert_eq!(found, ["the value \"here\": a may be missing", "the value \"here\": a is gone"]);
     }
 }

@@ -108,7 +108,7 @@ fn constant(schema: &mut Schema, field: &str, value: &str) {
     }
 }
 
-/// The versions of a type that are sent.
+/// The forms of a type, one for each place where it is sent; all have the same version.
 #[must_use]
 pub fn of_type(name: &str) -> Vec<&'static Form> {
     ALL.iter().copied().filter(|form| form.name == name).collect()
@@ -119,20 +119,13 @@ pub fn of_type(name: &str) -> Vec<&'static Form> {
 pub fn schema_of_type(name: &str) -> Option<Value> {
     let forms = of_type(name);
     let version = forms.first()?.version;
-    let mut schema = match forms.as_slice() {
-        [form] => form.schema(),
-        forms => json!({ "oneOf": forms.iter().map(|form| titled(form)).collect::<Vec<_>>() }),
-    };
-    let object = schema.as_object_mut()?;
-    let head = [
-        ("$schema", json!("http://json-schema.org/draft-07/schema#")),
-        ("$id", json!(path(name, version))),
-        ("title", json!(name)),
-    ];
-    let mut whole: serde_json::Map<String, Value> =
-        head.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    whole.append(object);
-    Some(whole.into())
+    Some(json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": path(name, version),
+        "title": name,
+        // By its title each place is known, also when there is but one.
+        "oneOf": forms.iter().map(|form| titled(form)).collect::<Vec<_>>(),
+    }))
 }
 
 fn titled(form: &Form) -> Value {

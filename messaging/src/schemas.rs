@@ -29,6 +29,15 @@ fn file(name: &str, version: u16) -> String {
     format!("{name}/{version}.json")
 }
 
+/// Each schema that was ever published, by its file: versions that are sent no more stand in topics.
+#[must_use]
+pub fn published() -> BTreeMap<String, &'static str> {
+    PUBLISHED.iter().map(|(file, text)| ((*file).to_owned(), *text)).collect()
+}
+
+// The files in docs/schemas: `(file, text)`.
+include!(concat!(env!("OUT_DIR"), "/published.rs"));
+
 /// As it is written to a file.
 #[must_use]
 pub fn text(document: &Value) -> String {
@@ -59,6 +68,13 @@ pub fn compare(folder: &Path) -> io::Result<Difference> {
         }
         if published != Some(text(&schema)) {
             difference.stale.push(file);
+        }
+    }
+    // Those who read a type that is sent no more would wait for it.
+    for folder in fs::read_dir(folder).into_iter().flatten() {
+        let name = folder?.file_name().to_string_lossy().into_owned();
+        if forms::of_type(&name).is_empty() {
+            difference.breaking.push(format!("{name}: the type is gone"));
         }
     }
     Ok(difference)
@@ -194,7 +210,7 @@ fn headers() -> Value {
             "schema-version": text("The version of the type's form: its schema stands at `/schemas/<type>/<version>.json`."),
             "traceparent": text("The trace that the event belongs to, where it has one."),
             signing::HEADER: text("HMAC-SHA256 in lower-case hexadecimal digits, under EVENT_SIGNING_KEY, of `ce_id`, a line feed, `ce_time`, a line feed and the value."),
-            REPLAY: text("The replay that sent the message again; its other headers and its value are as they were."),
+            REPLAY: text("The replay that sent the message again, made anew from its event: `ce_id` is what it was."),
         },
     })
 }

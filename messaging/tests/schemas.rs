@@ -27,6 +27,13 @@ fn the_published_document_is_what_the_forms_make() {
 }
 
 #[test]
+fn what_is_published_is_served() {
+    for (file, schema) in schemas::schemas() {
+        assert_eq!(schemas::published()[&file], schemas::text(&schema), "{file}");
+    }
+}
+
+#[test]
 fn a_breaking_change_is_refused_and_a_new_version_is_not() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(schemas::write(folder.path()).unwrap().len(), schemas::schemas().len());
@@ -35,13 +42,20 @@ fn a_breaking_change_is_refused_and_a_new_version_is_not() {
     // As if `user.deleted` had said more before.
     let file = folder.path().join("user.deleted/1.json");
     let mut before: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    before["properties"]["reason"] = json!({ "type": "string" });
+    before["oneOf"][0]["properties"]["reason"] = json!({ "type": "string" });
     std::fs::write(&file, schemas::text(&before)).unwrap();
     let difference = schemas::compare(folder.path()).unwrap();
-    assert_eq!(difference.breaking, ["user.deleted/1.json: reason is gone"]);
+    let gone = "user.deleted/1.json: the value \"on the topic user.deleted and its copies\": reason is gone";
+    assert_eq!(difference.breaking, [gone]);
     let refused = schemas::write(folder.path()).unwrap_err().to_string();
     assert!(refused.contains("new version") && refused.contains("reason is gone"), "{refused}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), schemas::text(&before), "it was written over");
+
+    // Nor may a type go.
+    std::fs::create_dir(folder.path().join("user.gone")).unwrap();
+    let breaking = schemas::compare(folder.path()).unwrap().breaking;
+    assert!(breaking.contains(&"user.gone: the type is gone".to_owned()), "{breaking:?}");
+    std::fs::remove_dir(folder.path().join("user.gone")).unwrap();
 
     // What is published of another version stays as it is.
     std::fs::rename(&file, folder.path().join("user.deleted/0.json")).unwrap();

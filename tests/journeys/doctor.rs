@@ -113,11 +113,13 @@ async fn the_doctor_asks_each_database_for_its_own_rights_and_tells_what_it_cann
     let log_rights = r"
         GRANT SELECT, INSERT ON events, idempotency TO USER; GRANT SELECT, INSERT, DELETE ON claims TO USER;
         GRANT SELECT ON log TO USER; GRANT USAGE ON SCHEMA keyring TO USER;
-        GRANT SELECT ON keyring.log_keys TO USER; GRANT pg_monitor TO USER";
+        GRANT SELECT ON keyring.log_keys TO USER; GRANT pg_monitor TO USER;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_dead_letters TO USER;
+        GRANT SELECT, UPDATE ON outbox_epoch TO USER";
     let model_rights = r"
-        GRANT SELECT, INSERT, UPDATE ON checkpoints, leaders, outbox_dead_letters, sink_progress, topics, users_v1
+        GRANT SELECT, INSERT, UPDATE ON checkpoints, leaders, sink_progress, topics, users_v1
             TO USER;
-        GRANT DELETE ON users_v1, outbox_dead_letters TO USER";
+        GRANT DELETE ON users_v1 TO USER";
     let log = new_user(&pool, "log", log_rights).await;
     let models = new_user(&pool, "models", model_rights).await;
     let folder = tempfile::tempdir().unwrap();

@@ -6,10 +6,12 @@ use event_store::{Checkpoint, EventStore, MIGRATOR, Position};
 use messaging::routes::USER_EVENTS;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::log::{Log, Running};
 use crate::private_kafka::{ByKey, Kafka, checkpoints, messages_after};
-use crate::server::eventually;
+use crate::server::{eventually, some_time};
 
 /// A log with some users, and the sink that has caught up with it.
 async fn filled(pool: &PgPool) -> (Log, Kafka, Running) {
@@ -195,6 +197,54 @@ async fn after_a_broker_hung_each_message_is_there_once(pool: PgPool) {
     eventually("a batch is given up", async || matches!(sink.progress.state(), State::Failing(_))).await;
     log.some_users("later").await;
     kafka.broker.unpause();
+    catch_up(&sink, &log).await;
+    assert_eq!(kafka.by_key().await, messages_after(&log, 0).await);
+}
+
+/// Changes one after another, until it is told to stop: there is nearly always a transaction under way.
+fn change_on_and_on(log: Log, stop: CancellationToken) -> JoinHandle<Log> {
+    tokio::spawn(async move {
+        for number in 0.. {
+            if stop.is_cancelled() {
+                break;
+            }
+            log.change(["before-a", "before-b"][number % 2], json!({ "nom": format!("N{number}") })).await;
+        }
+        log
+    })
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_broker_that_hangs_again_and_again_has_each_message_once(pool: PgPool) {
+    let (log, kafka, sink) = filled(&pool).await;
+    let stop = CancellationToken::new();
+    let changes = change_on_and_on(log, stop.clone());
+    // Some of these outlast a batch, some do not.
+    for seconds in [1, 14, 3, 13] {
+        kafka.broker.pause();
+        some_time(seconds * 1_000..=seconds * 1_000).await;
+        kafka.broker.unpause();
+        some_time(0..=1_000).await;
+    }
+    stop.cancel();
+    let log = changes.await.unwrap();
+    catch_up(&sink, &log).await;
+    assert_eq!(kafka.by_key().await, messages_after(&log, 0).await);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_broker_that_stops_for_half_a_minute_inside_a_transaction_has_each_message_once(pool: PgPool) {
+    let (log, mut kafka, sink) = filled(&pool).await;
+    let stop = CancellationToken::new();
+    let changes = change_on_and_on(log, stop.clone());
+    eventually("there is much to send", async || sink.progress.applied().get() > 200).await;
+    kafka.broker.halt().await;
+    eventually("a transaction is given up", async || matches!(sink.progress.state(), State::Failing(_)))
+        .await;
+    some_time(30_000..=30_000).await;
+    kafka.broker.resume().await.unwrap();
+    stop.cancel();
+    let log = changes.await.unwrap();
     catch_up(&sink, &log).await;
     assert_eq!(kafka.by_key().await, messages_after(&log, 0).await);
 }

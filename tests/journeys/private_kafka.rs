@@ -77,7 +77,7 @@ impl Kafka {
     pub(crate) fn sink(&self, log: &Log) -> kafka::Kafka {
         let (client, topics) = (self.client(), Self::settings());
         let options = KafkaOptions { client, compression: "none", topics, signing_key: None, window: None };
-        kafka::Kafka::new(options, log.store.clone(), log.pool.clone())
+        kafka::Kafka::new(options, log.store.clone(), log.pool.clone(), log.pool.clone())
     }
 
     pub(crate) fn run(&self, log: &Log) -> Running {

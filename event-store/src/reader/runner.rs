@@ -23,8 +23,8 @@ const OPEN_WITHIN: Duration = Duration::from_mins(5);
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a reader with nothing to do looks whether what it wrote is still there.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
-/// How soon a failure is tried again.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// How soon a failure is tried again: the first time, and after many.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How often a failure that stays is tried before the reader stops.
 const TRIES: u32 = 3;
 /// How often a stopped reader looks whether someone has mended what stopped it.
@@ -71,15 +71,15 @@ impl<R: Reader> Runner<R> {
 
     async fn keep_leading(&mut self, seen: &watch::Sender<Option<Checkpoint>>, stop: &CancellationToken) {
         let mut tries = 0;
-        let mut pace = Pace { most: R::BATCH, careful_until: Position::START };
+        let mut pace = Pace { most: R::BATCH, careful_until: Position::START, failures: 0 };
         while !stop.is_cancelled() {
             let Err(failure) = self.lead(&mut tries, &mut pace, seen, stop).await else { return };
             let again_in = match &failure {
                 Failure::Lasting { .. } => {
                     tries += 1;
-                    if tries < TRIES { RETRY_EVERY } else { LOOK_EVERY }
+                    if tries < TRIES { pace.rest() } else { LOOK_EVERY }
                 }
-                Failure::Passing(_) | Failure::Fenced => RETRY_EVERY,
+                Failure::Passing(_) | Failure::Fenced => pace.rest(),
             };
             self.progress.set_state(State::after(&failure, tries >= TRIES));
             tokio::select! {
@@ -130,7 +130,10 @@ impl<R: Reader> Runner<R> {
                         tokio::select! {
                             () = stop.cancelled() => return Ok(()),
                             events = &mut next => break events?,
-                            () = tokio::time::sleep(LOOK_AFTER) => within(BATCH_WITHIN, reader.check()).await?,
+                            () = tokio::time::sleep(LOOK_AFTER) => {
+                                within(BATCH_WITHIN, reader.check()).await?;
+                                pace.failures = 0;
+                            }
                         }
                     }
                 };
@@ -171,6 +174,8 @@ struct Pace {
     most: usize,
     /// Up to here events are taken one by one, for one of them could not be.
     careful_until: Position,
+    /// So many since the last that went well.
+    failures: u32,
 }
 
 impl Pace {
@@ -178,7 +183,16 @@ impl Pace {
         if at < self.careful_until { 1 } else { self.most }
     }
 
+    /// How long to wait before the next try: longer each time, for a server that is away for hours.
+    fn rest(&mut self) -> Duration {
+        let [first, longest] = RETRY_AFTER;
+        let rest = first.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        rest
+    }
+
     fn went_well(&mut self, batch: usize) {
+        self.failures = 0;
         self.most = (self.most * 2).min(batch);
     }
 
@@ -201,7 +215,19 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        Pace { most: 500, careful_until: Position::START }
+        Pace { most: 500, careful_until: Position::START, failures: 0 }
+    }
+
+    #[test]
+    fn a_server_that_stays_away_is_asked_less_and_less_often() {
+        let mut pace = pace();
+        let rests: Vec<u128> = (0..7).map(|_| pace.rest().as_millis()).collect();
+        assert_eq!(rests, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        for _ in 0..100 {
+            pace.rest();
+        }
+        pace.went_well(500);
+        assert_eq!(pace.rest().as_millis(), 100);
     }
 
     #[test]

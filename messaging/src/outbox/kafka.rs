@@ -88,6 +88,8 @@ pub struct Kafka {
     session: Option<Session>,
     /// How far it has come.
     at: Checkpoint,
+    /// The last checkpoint in Kafka that this leader knows of.
+    committed: Option<Checkpoint>,
     /// Up to here messages are sent one by one, for one of them was refused.
     careful_until: Position,
     looked_at: Instant,
@@ -103,14 +105,15 @@ impl Drop for Kafka {
 }
 
 impl Kafka {
-    /// In the cluster of `options`. `pool` keeps the witness and the known topics.
+    /// In the cluster of `options`. `pool` keeps the witness and the known topics, `log` what was put aside.
     #[must_use]
-    pub fn new(options: KafkaOptions, store: Arc<dyn EventStore>, pool: PgPool) -> Self {
+    pub fn new(options: KafkaOptions, store: Arc<dyn EventStore>, log: PgPool, pool: PgPool) -> Self {
         Self {
             folds: Folds { user: Fold::new(store.clone()) },
             topics: Topics::new(pool.clone(), options.topics.clone(), store.log()),
-            parked: Parked::new(pool.clone()),
+            parked: Parked::new(log),
             at: Checkpoint::start(store.log()),
+            committed: None,
             careful_until: Position::START,
             witness: Witness::new(pool, Self::NAME),
             store,
@@ -177,6 +180,7 @@ impl Reader for Kafka {
             None => sent.unwrap_or_else(|| Checkpoint::start(log)),
         };
         self.topics.keep(session.ends()).await?;
+        self.committed = sent;
         self.parked.open(stored.map_or_else(Vec::new, |stored| stored.released).as_slice()).await?;
         self.session = Some(session);
         self.at = at;
@@ -213,10 +217,7 @@ impl Reader for Kafka {
             }
         }
         self.at = to;
-        for record in &records {
-            metrics::counter!("annuaire_outbox_messages_total", "sink" => Self::NAME, "topic" => record.topic)
-                .increment(1);
-        }
+        count(&records);
         if self.kept_at.elapsed() > KEEP_EVERY {
             self.keep_ends().await;
         }
@@ -273,11 +274,26 @@ impl Kafka {
             Err(Trouble::Refused(refused)) => {
                 let (options, log, ends) = (self.options.clone(), self.store.log(), session.ends().clone());
                 end(session);
-                self.session = Some(on_thread(move || Session::begin(&options, log, ends)).await??);
+                let (session, last) = on_thread(move || {
+                    let session = Session::begin(&options, log, ends)?;
+                    let last = match options.window {
+                        Some(_) => None,
+                        None => checkpoint::last(&options.client, &checkpoint_topic(log))?,
+                    };
+                    Ok::<_, Failure>((session, last))
+                })
+                .await??;
+                // Another may have led meanwhile, and have gone on from where we were.
+                if self.options.window.is_none() && last.as_ref().map(Checkpoint::from) != self.committed {
+                    end(session);
+                    return Err(Failure::Fenced);
+                }
+                self.session = Some(session);
                 Ok((records, Some(refused)))
             }
             Ok(()) => {
                 self.session = Some(session);
+                self.committed = Some(to);
                 Ok((records, None))
             }
         }
@@ -310,6 +326,13 @@ impl Kafka {
         tracing::warn!("Kafka has lost our checkpoint: going on behind position {}", at.position);
         count_heal(Self::NAME, "checkpoint_lost");
         Ok(at)
+    }
+}
+
+fn count(records: &[Record]) {
+    for record in records {
+        metrics::counter!("annuaire_outbox_messages_total", "sink" => Kafka::NAME, "topic" => record.topic)
+            .increment(1);
     }
 }
 

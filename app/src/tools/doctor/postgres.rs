@@ -21,18 +21,19 @@ const CONNECTIONS: i64 = 40;
 const CLOCK_DIFFERS: i64 = 1_000;
 const CLOCK_IS_WRONG: i64 = 60_000;
 /// What a process with every role does to each table of the log.
-const LOG: [(&str, &str); 5] = [
+const LOG: [(&str, &str); 7] = [
     ("events", "SELECT, INSERT"),
     ("claims", "SELECT, INSERT, DELETE"),
     ("idempotency", "SELECT, INSERT"),
     ("log", "SELECT"),
     ("keyring.log_keys", "SELECT"),
+    ("outbox_dead_letters", "SELECT, INSERT, UPDATE, DELETE"),
+    ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 7] = [
+const READ_MODELS: [(&str, &str); 6] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("leaders", "SELECT, INSERT, UPDATE"),
-    ("outbox_dead_letters", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
     ("stream_floors", "SELECT, INSERT, UPDATE"),
     ("topics", "SELECT, INSERT, UPDATE"),

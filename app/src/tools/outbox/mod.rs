@@ -108,7 +108,7 @@ impl Status {
              FROM outbox_dead_letters GROUP BY topic, key ORDER BY min(id) LIMIT $1",
         )
         .bind(SHOWN + 1)
-        .fetch_all(&tools.pool)
+        .fetch_all(&mut tools.log().await?)
         .await
         .map_err(unreadable)?;
         Ok(Self { head, sinks, key, stream, topics, parked })

@@ -64,7 +64,7 @@ impl Replay {
         let id = UuidV7.next();
         let progress = Progress::new(wanted.to.get() - wanted.after.get());
         let told = |at: Position, _| progress.at(at.get() - wanted.after.get());
-        let sent = kafka::replay(&options, store, &wanted, id, told).await.map_err(|e| {
+        let sent = kafka::replay(&options, store, &tools.pool, &wanted, id, told).await.map_err(|e| {
             let next = format!("go on with --from {}", e.at.get() + 1);
             Fatal::new(format!("broken off; {next}"), e)
         })?;
@@ -85,7 +85,7 @@ impl Replay {
     async fn aside(&self, tools: &Tools) -> Result<HashSet<(String, String)>, Fatal> {
         let aside: Vec<(String, String)> =
             sqlx::query_as("SELECT topic, message_id FROM outbox_dead_letters")
-                .fetch_all(&tools.pool)
+                .fetch_all(&mut tools.log().await?)
                 .await
                 .map_err(unreadable)?;
         Ok(aside.into_iter().collect())

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use messaging::routes;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::fatal::Fatal;
 use crate::tools::print::write;
@@ -39,23 +41,28 @@ struct Left {
 
 impl Retry {
     pub(super) async fn run(&self, tools: &Tools) -> Result<(), Fatal> {
+        if let Some(unknown) = self.topic.as_ref().filter(|name| !routes::topics().any(|it| it == *name)) {
+            let why = format!("{unknown} is no topic of ours; `annuaire outbox status` lists them");
+            return Err(Fatal::new("can't send messages after all", why));
+        }
+        let mut log = tools.log().await?;
         let asked: Vec<i64> = sqlx::query_scalar(
             "UPDATE outbox_dead_letters SET retry_at = now()
              WHERE ($1::text IS NULL OR topic = $1) AND ($2::text IS NULL OR key = $2) RETURNING id",
         )
         .bind(&self.topic)
         .bind(&self.key)
-        .fetch_all(&tools.pool)
+        .fetch_all(&mut log)
         .await
         .map_err(unreadable)?;
         let waited = tokio::time::timeout(Duration::from_secs(self.wait), async {
-            while self.left(tools, &asked).await?.waiting > 0 {
+            while left(&mut log, &asked).await?.waiting > 0 {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             Ok::<(), Fatal>(())
         });
         waited.await.unwrap_or(Ok(()))?;
-        let Left { aside, waiting } = self.left(tools, &asked).await?;
+        let Left { aside, waiting } = left(&mut log, &asked).await?;
         let (asked, refused) = (i64::try_from(asked.len()).unwrap_or(i64::MAX), aside - waiting);
         let sent = asked - aside;
         let text = if self.json {
@@ -75,14 +82,14 @@ impl Retry {
             _ => Err(Fatal::new("not all could be sent", "`annuaire outbox status` says why")),
         }
     }
+}
 
-    async fn left(&self, tools: &Tools, asked: &[i64]) -> Result<Left, Fatal> {
-        sqlx::query_as(
-            "SELECT count(*) AS aside, count(retry_at) AS waiting FROM outbox_dead_letters WHERE id = ANY ($1)",
-        )
-        .bind(asked)
-        .fetch_one(&tools.pool)
-        .await
-        .map_err(unreadable)
-    }
+async fn left(log: &mut PgConnection, asked: &[i64]) -> Result<Left, Fatal> {
+    sqlx::query_as(
+        "SELECT count(*) AS aside, count(retry_at) AS waiting FROM outbox_dead_letters WHERE id = ANY ($1)",
+    )
+    .bind(asked)
+    .fetch_one(log)
+    .await
+    .map_err(unreadable)
 }

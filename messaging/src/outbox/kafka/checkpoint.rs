@@ -56,7 +56,7 @@ pub(super) fn last(client: &ClientConfig, topic: &str) -> Result<Option<Stored>,
         let is_ours = message.key() == Some(topic.as_bytes());
         serde_json::from_slice::<Stored>(message.payload().filter(|_| is_ours)?).ok()
     };
-    last_record(client, topic, 0, ours)
+    last_record(client, topic, 0, ours, |_, later| later)
 }
 
 /// The position and event that the last message of each partition of these topics names, the greatest
@@ -79,19 +79,23 @@ pub(super) fn last_events(client: &ClientConfig, ends: &Ends) -> Result<Vec<(Pos
     let mut events = Vec::new();
     for (topic, ends) in ends {
         for (partition, _) in (0..).zip(ends).filter(|(_, end)| **end > 0) {
-            events.extend(last_record(client, topic, partition, event)?);
+            // Letters that were put aside stand behind what came after them.
+            let newest =
+                |one: (Position, Uuid), other: (Position, Uuid)| if other.0 > one.0 { other } else { one };
+            events.extend(last_record(client, topic, partition, event, newest)?);
         }
     }
     events.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
     Ok(events)
 }
 
-/// What `read` finds in the last committed record of a partition that has something to find.
+/// What `read` finds in the last committed records of a partition, and `choose` takes of two.
 fn last_record<T>(
     client: &ClientConfig,
     topic: &str,
     partition: i32,
     read: impl Fn(&BorrowedMessage<'_>) -> Option<T>,
+    choose: impl Fn(T, T) -> T,
 ) -> Result<Option<T>, Failure> {
     let consumer: BaseConsumer<Quiet> = client
         .clone()
@@ -113,7 +117,12 @@ fn last_record<T>(
         let deadline = Instant::now() + ANSWER;
         loop {
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => found = read(&message).or(found),
+                Some(Ok(message)) => {
+                    found = match (found, read(&message)) {
+                        (Some(one), Some(other)) => Some(choose(one, other)),
+                        (one, other) => one.or(other),
+                    };
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
                 Some(Err(error)) => return Err(unreachable(error)),
                 None if Instant::now() > deadline => {

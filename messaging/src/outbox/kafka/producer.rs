@@ -278,9 +278,9 @@ impl ProducerContext for Reports {
 fn trouble(index: usize, error: KafkaError) -> Trouble {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessage) => {
-            Trouble::Refused(Refused { index, reason: error.to_string() })
-        }
+        Some(
+            Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation,
+        ) => Trouble::Refused(Refused { index, reason: error.to_string() }),
         _ => broken(error).into(),
     }
 }

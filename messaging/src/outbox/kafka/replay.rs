@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use event_store::reader::Failure;
 use event_store::{EventStore, Fold, LogId, Position};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::message::Record;
 use super::producer::{Pace, Producer, Refused, Trouble};
+use super::topics::Topics;
 use super::{KafkaOptions, checkpoint_topic, on_thread};
 use crate::outbox::{Folds, Told};
 
@@ -33,7 +35,9 @@ pub struct Wanted {
 
 /// A replay that did not come to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("messages of events up to position {at} were sent; of those behind it none: {failure}")]
+#[error(
+    "messages of events up to position {at} were sent; those of the next {BATCH} may have been: {failure}"
+)]
 pub struct Interrupted {
     /// How far it has come.
     pub at: Position,
@@ -48,16 +52,19 @@ fn transactional_id(log: LogId) -> String {
 }
 
 /// Sends messages again, under the name `id`; `told` hears how far it is and how many were sent. Returns
-/// how many.
+/// how many. `pool` knows the topics: where they are not what they were nothing is sent.
 pub async fn replay(
     options: &KafkaOptions,
     store: Arc<dyn EventStore>,
+    pool: &PgPool,
     wanted: &Wanted,
     id: Uuid,
     mut told: impl FnMut(Position, u64),
 ) -> Result<u64, Interrupted> {
     let mut at = wanted.after;
     let interrupted = |at| move |failure| Interrupted { at, failure };
+    let mut topics = Topics::new(pool.clone(), options.topics.clone(), store.log());
+    topics.check(&options.client).await.map_err(interrupted(at))?;
     let mut sender = Sender { options: options.clone(), log: store.log(), producer: None };
     let folds = Folds { user: Fold::new(store.clone()) };
     let mut sent = 0;
@@ -130,7 +137,8 @@ impl Sender {
         sent.map_err(|trouble| match trouble {
             Trouble::Failed(failure) => failure,
             Trouble::Refused(Refused { index, reason }) => {
-                let which = records.get(index).map_or("", |record| &record.id);
+                let which = records.get(index).map(|it| format!("{} at position {}", it.id, it.position));
+                let which = which.unwrap_or_default();
                 Failure::lasting("message_refused", format!("the message {which}: {reason}"))
             }
         })

@@ -59,7 +59,10 @@ impl Topics {
             !known.iter().any(|topic| topic.name == name)
         })
         .await?;
-        for topic in &known {
+        let checkpoints = checkpoint_topic(self.log);
+        // Of a topic that this version sends nothing to another may know more.
+        let is_ours = |name: &str| name == checkpoints || routes::topics().any(|topic| topic == name);
+        for topic in known.iter().filter(|topic| is_ours(&topic.name)) {
             if topic.cluster_id != seen.cluster {
                 let found = format!(
                     "this is the Kafka cluster {}, the topics are on {}",
@@ -87,7 +90,6 @@ impl Topics {
             }
         }
         self.kept = known.iter().map(|topic| (topic.name.clone(), topic.ends.clone())).collect();
-        let checkpoints = checkpoint_topic(self.log);
         self.accepts_loss = !known.iter().any(|topic| topic.name == checkpoints);
         self.cluster = seen.cluster;
         Ok(seen.ends)
@@ -210,10 +212,11 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
     let (mut client, checkpoints) = (client.clone(), checkpoint_topic(log));
     // By default a topic seems to end where the first open transaction begins, whosever that is.
     client.set("isolation.level", "read_uncommitted");
+    // To ask for a topic by name must not make it.
+    client.set("allow.auto.create.topics", "false");
     on_thread(move || {
         let heard = Quiet::default();
         let consumer: BaseConsumer<Quiet> = client.create_with_context(heard.clone()).map_err(unreachable)?;
-        // All of them: to ask for one by name may make it.
         let metadata = consumer.fetch_metadata(None, ANSWER).map_err(|error| heard.unreachable(&error))?;
         let cluster = consumer.client().fetch_cluster_id(ANSWER);
         let cluster = cluster.ok_or_else(|| Failure::passing("the cluster has no id"))?;
@@ -234,6 +237,9 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
             }
         }
         for topic in metadata.topics().iter().filter(|topic| is_ours(topic.name())) {
+            if topic.error().is_some() || topic.partitions().is_empty() {
+                return Err(Failure::passing(format!("the topic {} is not ready", topic.name())));
+            }
             ends.insert(topic.name().to_owned(), vec![0; topic.partitions().len()]);
             for partition in topic.partitions() {
                 // "The end" stands for a time here; the answer has the offset it is at.
@@ -249,8 +255,12 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
             it.error().map_err(unreachable)?;
             let place =
                 ends.get_mut(it.topic()).and_then(|ends| ends.get_mut(usize::try_from(it.partition()).ok()?));
-            if let (Some(end), Some(offset)) = (place, it.offset().to_raw()) {
-                *end = offset;
+            match (place, it.offset()) {
+                (Some(end), Offset::Offset(offset)) => *end = offset,
+                (_, offset) => {
+                    let what = format!("where {} ends is not known: {offset:?}", it.topic());
+                    return Err(Failure::passing(what));
+                }
             }
         }
         Ok(Seen { cluster, ends })
