@@ -16,9 +16,9 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut table = String::from("const PUBLISHED: &[(&str, &str)] = &[");
     for file in &files {
-        let name = file.strip_prefix(&folder).unwrap_or(file);
+        let name = file.strip_prefix(&folder).unwrap_or(file).to_string_lossy();
         // Writing to a text does not fail.
-        let _ = write!(table, "({name:?}, include_str!({file:?})),");
+        let _ = write!(table, "({name:?}, include_str!({:?})),", file.to_string_lossy());
     }
     table.push_str("];\n");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("no OUT_DIR"))?;

@@ -127,7 +127,7 @@ fn compare_alternatives(place: &str, before: &Value, after: &Value, found: &mut 
         let now: Vec<&&Value> = are.iter().filter(|it| it["title"] == *title).collect();
         match now.as_slice() {
             [now] => {
-                found.extend(breaking(then, now).into_iter().map(|what| format!("{place} {title}: {what}")))
+                found.extend(breaking(then, now).into_iter().map(|what| format!("{place} {title}: {what}")));
             }
             [] => found.push(format!("{place} has lost the form {title}")),
             _ => found.push(format!("{place} has several forms {title}")),
