@@ -86,6 +86,19 @@ async fn a_topic_made_again_while_nobody_looks_stops_the_sink(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn a_topic_that_has_got_partitions_stops_the_sink(pool: PgPool) {
+    let (log, kafka, sink) = filled(&pool).await;
+    sink.end().await;
+    kafka.add_partitions("user.updated", 8).await;
+    go_on(&log).await;
+    let sink = kafka.run(&log);
+    assert_stops(&sink, "partitions_changed").await;
+    assert!(kafka.apply(&log).await.is_empty());
+    catch_up(&sink, &log).await;
+    assert_eq!(kafka.by_key().await, messages_after(&log, 0).await);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn without_the_topic_of_checkpoints_the_sink_stops_and_doubles_nothing(pool: PgPool) {
     let (log, kafka, sink) = filled(&pool).await;
     kafka.delete(&checkpoints(&log)).await;

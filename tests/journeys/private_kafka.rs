@@ -7,7 +7,7 @@ use event_store::EventStore;
 use event_store::reader::{Progress, Reader, Witness};
 use messaging::outbox::kafka::{self, KafkaOptions, REPLAY, Record, TopicSettings, checkpoint_topic};
 use messaging::routes::USER_EVENTS;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -104,6 +104,12 @@ impl Kafka {
         })
         .await;
         eventually("the topic is there", async || self.topics().await.contains(&topic.to_owned())).await;
+    }
+
+    /// Has a topic have so many, more than it had.
+    pub(crate) async fn add_partitions(&self, topic: &str, count: usize) {
+        let more = NewPartitions::new(topic, count);
+        assert_eq!(self.admin().create_partitions([&more], &patient()).await.unwrap(), [Ok(topic.to_owned())]);
     }
 
     /// The largest batch that a topic takes, in bytes.

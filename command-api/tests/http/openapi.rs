@@ -95,7 +95,7 @@ async fn every_path_and_method_of_the_router_is_described(pool: PgPool) {
         let described: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         assert_eq!(routed, described, "{path}");
     }
-    assert_eq!(paths().len(), 12);
+    assert_eq!(paths().len(), 14);
 }
 
 #[test]
@@ -215,7 +215,17 @@ async fn the_document_is_served_where_the_routes_are(pool: PgPool) {
     let of_operations = service_of_operations(&pool).await;
     let document = of_operations.get("/openapi.json").await.json();
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/docs", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"]);
+    let of_any_process = [
+        "/asyncapi.json",
+        "/docs",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/schemas/{type}/{file}",
+    ];
+    assert_eq!(paths, of_any_process);
     for service in [service, of_operations] {
         let page = service.get("/docs").await;
         assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
