@@ -29,7 +29,7 @@ fn the_published_document_is_what_the_forms_make() {
 #[test]
 fn what_is_published_is_served() {
     for (file, schema) in schemas::schemas() {
-        assert_eq!(schemas::published()[&file], schemas::text(&schema), "{file}");
+        assert!(schemas::published()[&file] == schemas::text(&schema), "{file} is not built in as it is");
     }
 }
 
