@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 /// How often dead letters are counted.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How often a pool is asked for a connection, to see how long that takes.
 const ASK_POOL_EVERY: Duration = Duration::from_secs(1);
 

@@ -18,7 +18,7 @@ pub struct SigningKey(Vec<u8>);
 impl SigningKey {
     /// Reads a key in hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "at least 64 hexadecimal digits (32 bytes), as `openssl rand -hex 32` makes them";
+        const FORM: &str = "an even number of hexadecimal digits, at least 64 (32 bytes), as `openssl rand -hex 32` makes them";
         let digits: Option<Vec<u8>> = text.chars().map(|it| u8::try_from(it.to_digit(16)?).ok()).collect();
         let digits =
             digits.filter(|it| it.len().is_multiple_of(2) && it.len() >= 2 * MIN_BYTES).ok_or(FORM)?;

@@ -7,7 +7,9 @@ use event_store::EventStore;
 use event_store::reader::{Progress, Reader, Witness};
 use messaging::outbox::kafka::{self, KafkaOptions, REPLAY, Record, TopicSettings, checkpoint_topic};
 use messaging::routes::USER_EVENTS;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -109,7 +111,10 @@ impl Kafka {
     /// Has a topic have so many, more than it had.
     pub(crate) async fn add_partitions(&self, topic: &str, count: usize) {
         let more = NewPartitions::new(topic, count);
-        assert_eq!(self.admin().create_partitions([&more], &patient()).await.unwrap(), [Ok(topic.to_owned())]);
+        assert_eq!(
+            self.admin().create_partitions([&more], &patient()).await.unwrap(),
+            [Ok(topic.to_owned())]
+        );
     }
 
     /// The largest batch that a topic takes, in bytes.

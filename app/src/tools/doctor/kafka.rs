@@ -57,6 +57,7 @@ pub(super) async fn look(tools: &Tools) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::ok("kafka", format!("{} brokers", cluster.brokers))];
+    checks.extend(dead_letters(tools).await);
     match known(tools).await {
         Ok((log, known)) => {
             for topic in routes::topics().map(str::to_owned).chain([checkpoint_topic(log)]) {
@@ -123,6 +124,15 @@ impl Cluster {
             }
         }
     }
+}
+
+/// A word on what is put aside, if anything is.
+async fn dead_letters(tools: &Tools) -> Option<Check> {
+    let mut log = tools.log().await.ok()?;
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM outbox_dead_letters").fetch_one(&mut log).await.ok()?;
+    let todo = "`annuaire outbox status` says which and why; `annuaire outbox retry` has them sent";
+    (count > 0).then(|| Check::warning("kafka", format!("{count} messages are put aside"), todo))
 }
 
 async fn known(tools: &Tools) -> Result<(LogId, Known), sqlx::Error> {

@@ -147,7 +147,7 @@ impl Status {
         ];
         lines.extend(self.topics.iter().map(|Topic { name, ends, .. }| {
             let ends = ends.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            format!("Kafka  {name}: its partitions end at {ends}")
+            format!("Kafka  {name}: behind our last messages its partitions ended at {ends}")
         }));
         if self.topics.is_empty() {
             lines.push("Kafka  no topic is known yet".to_owned());

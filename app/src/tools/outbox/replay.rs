@@ -46,6 +46,9 @@ impl Replay {
                 "{unknown} is no topic of ours; `annuaire outbox status` lists them"
             )));
         }
+        if let Some(to) = self.to.filter(|to| *to < self.from) {
+            return Err(failed(&format!("--to {to} is before --from {}", self.from)));
+        }
         let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
         let had = Witness::new(tools.pool.clone(), Kafka::NAME).read().await.map_err(unreadable)?;
         let had = had.filter(|had| had.log == store.log()).map_or(Position::START, |had| had.position);
@@ -61,6 +64,7 @@ impl Replay {
             let why = format!("Kafka has had events up to position {had}; there are none to send again");
             return Err(failed(&why));
         }
+        let (aside, signed) = (wanted.except.len(), options.signing_key.is_some());
         let id = UuidV7.next();
         let progress = Progress::new(wanted.to.get() - wanted.after.get());
         let told = |at: Position, _| progress.at(at.get() - wanted.after.get());
@@ -71,11 +75,15 @@ impl Replay {
         progress.finish();
         let (from, to) = (self.from, wanted.to);
         let text = if self.json {
-            let answer = json!({ "replayId": id, "from": from, "to": to.get(), "messages": sent });
+            let answer =
+                json!({ "replayId": id, "from": from, "to": to.get(), "messages": sent, "signed": signed });
             format!("{answer:#}\n")
         } else {
+            let unsigned = if signed { "" } else { ", unsigned, for EVENT_SIGNING_KEY is not set here" };
+            let more =
+                if aside > 0 { "What is put aside was left out: see `annuaire outbox status`\n" } else { "" };
             format!(
-                "Sent {sent} messages of positions {from} to {to} again, with the header replay-id: {id}\n"
+                "Sent {sent} messages of positions {from} to {to} again, with the header replay-id: {id}{unsigned}\n{more}"
             )
         };
         write(&text).map(drop)

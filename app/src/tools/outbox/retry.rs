@@ -67,6 +67,8 @@ impl Retry {
         let sent = asked - aside;
         let text = if self.json {
             format!("{:#}\n", json!({ "asked": asked, "sent": sent, "aside": refused, "waiting": waiting }))
+        } else if asked == 0 {
+            "No such message is put aside\n".to_owned()
         } else {
             format!(
                 "Of {asked} messages {sent} were sent, {refused} stay aside, {waiting} wait for their try\n"
@@ -77,7 +79,7 @@ impl Retry {
             (0, 0) => Ok(()),
             (0, _) => Err(Fatal::new(
                 "they were not tried yet",
-                "a process with the role outbox does it, once it leads: see `annuaire outbox status`",
+                "what was asked for stays asked for; a process with the role outbox does it, once it leads",
             )),
             _ => Err(Fatal::new("not all could be sent", "`annuaire outbox status` says why")),
         }

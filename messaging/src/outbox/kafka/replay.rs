@@ -137,9 +137,10 @@ impl Sender {
         sent.map_err(|trouble| match trouble {
             Trouble::Failed(failure) => failure,
             Trouble::Refused(Refused { index, reason }) => {
-                let which = records.get(index).map(|it| format!("{} at position {}", it.id, it.position));
+                let which = records.get(index).map(|it| format!("{} on {} at position {}", it.id, it.topic, it.position));
                 let which = which.unwrap_or_default();
-                Failure::lasting("message_refused", format!("the message {which}: {reason}"))
+                let how = "raise the topic's max.message.bytes, or send what is before it with --to and then what is behind it with --from";
+                Failure::lasting("message_refused", format!("Kafka refuses the message {which} ({reason}); {how}"))
             }
         })
     }
