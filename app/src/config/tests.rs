@@ -117,9 +117,21 @@ fn all_bad_values_are_told_at_once() {
 }
 
 #[test]
+fn messages_are_signed_with_a_key_of_many_digits_that_is_never_shown() {
+    assert!(ok(&[]).signing_key.is_none());
+    let digits = "0a".repeat(32);
+    let config = ok(&[("EVENT_SIGNING_KEY", &digits)]);
+    assert!(config.signing_key.is_some());
+    assert_eq!(shown(&config, "EVENT_SIGNING_KEY"), "***");
+    assert!(!format!("{config:?}").contains(&digits));
+    assert!(sentence(&[("EVENT_SIGNING_KEY", "0a")]).contains("at least 64"));
+}
+
+#[test]
 fn an_error_shows_no_secret() {
     let vars = [
         ("JWT_SECRET", "hunter2"),
+        ("EVENT_SIGNING_KEY", "hunter2"),
         ("DATABASE_URL", "mysql://u:hunter2@h/d"),
         ("DB_PASSWORD", "hunter2"),
         ("REDIS_URL", "http://u:hunter2@h"),
