@@ -121,7 +121,7 @@ pub fn schema_of_type(name: &str) -> Option<Value> {
     let version = forms.first()?.version;
     Some(json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": path(name, version),
+        "$id": format!("/schemas/{}", file(name, version)),
         "title": name,
         // By its title each place is known, also when there is but one.
         "oneOf": forms.iter().map(|form| titled(form)).collect::<Vec<_>>(),
@@ -139,10 +139,9 @@ fn titled(form: &Form) -> Value {
     schema
 }
 
-/// Where the schema of a type stands.
-#[must_use]
-pub fn path(name: &str, version: u16) -> String {
-    format!("/schemas/{name}/{version}.json")
+/// The file that the schema of a type stands in.
+pub(crate) fn file(name: &str, version: u16) -> String {
+    format!("{name}/{version}.json")
 }
 
 #[cfg(test)]

@@ -14,6 +14,12 @@ pub fn topics() -> impl Iterator<Item = &'static str> {
     std::iter::once(USER_EVENTS).chain(distributor::ALL.iter().flat_map(|it| it.topics()))
 }
 
+/// Whether messages go to this Kafka topic.
+#[must_use]
+pub fn is_topic(name: &str) -> bool {
+    topics().any(|topic| topic == name)
+}
+
 /// A message and where it goes.
 #[derive(Debug)]
 pub enum Message<'a> {

@@ -20,13 +20,10 @@ use crate::signing;
 #[must_use]
 pub fn schemas() -> BTreeMap<String, Value> {
     let names: BTreeSet<&str> = forms::ALL.iter().map(|form| form.name).collect();
-    let file =
-        |name: &str| Some((file(name, forms::of_type(name).first()?.version), forms::schema_of_type(name)?));
+    let file = |name: &str| {
+        Some((forms::file(name, forms::of_type(name).first()?.version), forms::schema_of_type(name)?))
+    };
     names.into_iter().filter_map(file).collect()
-}
-
-fn file(name: &str, version: u16) -> String {
-    format!("{name}/{version}.json")
 }
 
 /// Each schema that was ever published, by its file: versions that are sent no more stand in topics.

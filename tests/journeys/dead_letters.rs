@@ -8,6 +8,7 @@ use messaging::routes::USER_EVENTS;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::faults_kafka::filled;
 use crate::log::{Log, Running};
 use crate::private_kafka::{ByKey, Kafka, messages_after};
 use crate::server::{eventually, url};
@@ -17,21 +18,16 @@ use crate::tools::{Ended, run_in};
 const SMALL: u32 = 2_000;
 const LARGE: u32 = 1_000_000;
 
-async fn filled(pool: &PgPool) -> (Log, Kafka, Running) {
-    let (log, kafka) = (Log::of(pool).await, Kafka::start().await);
-    let sink = kafka.run(&log);
-    log.some_users("before").await;
-    sink.reaches(log.head().await).await;
-    (log, kafka, sink)
-}
-
-/// A change that is too large, another one of the same user, and some of others.
-async fn one_is_too_large(log: &Log, kafka: &Kafka) {
+/// After a change that is too large, another one of the same user, and some of others.
+async fn with_one_too_large(pool: &PgPool) -> (Log, Kafka, Running) {
+    let (log, kafka, sink) = filled(pool).await;
     kafka.limit(USER_EVENTS, SMALL).await;
     log.change("before-a", json!({ "preferences": { "text": "x".repeat(5_000) } })).await;
     log.change("before-b", json!({ "nom": "Again" })).await;
     log.change("before-a", json!({ "nom": "Again" })).await;
     log.some_users("after").await;
+    sink.reaches(log.head().await).await;
+    (log, kafka, sink)
 }
 
 /// A command on the outbox, for a program.
@@ -56,9 +52,7 @@ async fn all_but_two(log: &Log, key: &str) -> ByKey {
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_message_that_is_too_large_waits_with_its_key_alone_and_is_sent_in_its_order(pool: PgPool) {
-    let (log, kafka, sink) = filled(&pool).await;
-    one_is_too_large(&log, &kafka).await;
-    sink.reaches(log.head().await).await;
+    let (log, kafka, sink) = with_one_too_large(&pool).await;
     sink.leads().await;
     assert_eq!(kafka.by_key().await, all_but_two(&log, "before-a").await);
 
@@ -95,9 +89,7 @@ async fn a_message_that_is_too_large_waits_with_its_key_alone_and_is_sent_in_its
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn what_was_put_aside_outlives_the_process_that_did_it(pool: PgPool) {
-    let (log, kafka, sink) = filled(&pool).await;
-    one_is_too_large(&log, &kafka).await;
-    sink.reaches(log.head().await).await;
+    let (log, kafka, sink) = with_one_too_large(&pool).await;
     sink.end().await;
 
     kafka.limit(USER_EVENTS, LARGE).await;
@@ -113,9 +105,7 @@ async fn what_was_put_aside_outlives_the_process_that_did_it(pool: PgPool) {
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn what_was_sent_after_all_is_there_once_though_nobody_could_note_it(pool: PgPool) {
-    let (log, kafka, sink) = filled(&pool).await;
-    one_is_too_large(&log, &kafka).await;
-    sink.reaches(log.head().await).await;
+    let (log, kafka, sink) = with_one_too_large(&pool).await;
     kafka.limit(USER_EVENTS, LARGE).await;
     // Sent and committed, they can't be struck off the list.
     for statement in [
@@ -138,9 +128,7 @@ async fn what_was_sent_after_all_is_there_once_though_nobody_could_note_it(pool:
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn what_is_put_aside_by_a_batch_that_comes_to_nothing_is_sent_once(pool: PgPool) {
-    let (log, kafka, sink) = filled(&pool).await;
-    one_is_too_large(&log, &kafka).await;
-    sink.reaches(log.head().await).await;
+    let (log, kafka, sink) = with_one_too_large(&pool).await;
     kafka.limit(USER_EVENTS, LARGE).await;
     // From now on no batch gets through, for it has messages on this topic, too.
     let rule = ["--allow-principal", "User:ANONYMOUS", "--operation", "Describe", "--topic", "user.updated"];
@@ -159,9 +147,7 @@ async fn what_is_put_aside_by_a_batch_that_comes_to_nothing_is_sent_once(pool: P
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn what_kafka_has_had_is_sent_again_and_says_so(pool: PgPool) {
-    let (log, kafka, sink) = filled(&pool).await;
-    one_is_too_large(&log, &kafka).await;
-    sink.reaches(log.head().await).await;
+    let (log, kafka, sink) = with_one_too_large(&pool).await;
     let before = kafka.messages().await;
 
     let replayed = outbox(&log, &kafka, &["replay", "--from", "2", "--topic", USER_EVENTS]).await.json();

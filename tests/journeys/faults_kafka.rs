@@ -14,7 +14,7 @@ use crate::private_kafka::{ByKey, Kafka, checkpoints, messages_after};
 use crate::server::{eventually, some_time};
 
 /// A log with some users, and the sink that has caught up with it.
-async fn filled(pool: &PgPool) -> (Log, Kafka, Running) {
+pub(crate) async fn filled(pool: &PgPool) -> (Log, Kafka, Running) {
     let (log, kafka) = (Log::of(pool).await, Kafka::start().await);
     let sink = kafka.run(&log);
     log.some_users("before").await;

@@ -27,6 +27,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 
+use self::checkpoint::Stored;
 pub use self::message::{REPLAY, Record};
 use self::parked::Parked;
 use self::producer::{Pace, Refused, Trouble};
@@ -140,24 +141,13 @@ impl Reader for Kafka {
         if let Some(session) = self.session.take() {
             end(session);
         }
-        let (log, options) = (self.store.log(), self.options.clone());
-        if let Some(length) = options.window {
-            self.session = Some(on_thread(move || Session::begin(&options, log, Ends::new())).await??);
+        if let Some(length) = self.options.window {
+            self.session = Some(self.begin(Ends::new()).await?.0);
             return self.window(length).await;
         }
-        let ends = self.topics.check(&options.client).await?;
-        let session = on_thread({
-            let options = options.clone();
-            move || Session::begin(&options, log, ends)
-        })
-        .await??;
-        // Only from here on is it certain that nobody else adds to the checkpoints.
-        let topic = checkpoint_topic(log);
-        let stored = on_thread({
-            let client = options.client.clone();
-            move || checkpoint::last(&client, &topic)
-        })
-        .await??;
+        let log = self.store.log();
+        let ends = self.topics.check(&self.options.client).await?;
+        let (session, stored) = self.begin(ends).await?;
         let sent = stored.as_ref().map(Checkpoint::from);
         if let Some(other) = sent.filter(|sent| sent.log != log) {
             let (ours, theirs) = (log.generation, other.log.generation);
@@ -252,6 +242,20 @@ impl Reader for Kafka {
 }
 
 impl Kafka {
+    /// Lets nobody else in from now on; then the last checkpoint is certain. A broker that forgets has none.
+    async fn begin(&self, ends: Ends) -> Result<(Session, Option<Stored>), Failure> {
+        let (options, log) = (self.options.clone(), self.store.log());
+        on_thread(move || {
+            let session = Session::begin(&options, log, ends)?;
+            let last = match options.window {
+                Some(_) => None,
+                None => checkpoint::last(&options.client, &checkpoint_topic(log))?,
+            };
+            Ok((session, last))
+        })
+        .await?
+    }
+
     /// Sends messages in a transaction of their own. Returns them, and the one that Kafka refuses.
     async fn send(
         &mut self,
@@ -272,17 +276,9 @@ impl Kafka {
                 Err(failure)
             }
             Err(Trouble::Refused(refused)) => {
-                let (options, log, ends) = (self.options.clone(), self.store.log(), session.ends().clone());
+                let ends = session.ends().clone();
                 end(session);
-                let (session, last) = on_thread(move || {
-                    let session = Session::begin(&options, log, ends)?;
-                    let last = match options.window {
-                        Some(_) => None,
-                        None => checkpoint::last(&options.client, &checkpoint_topic(log))?,
-                    };
-                    Ok::<_, Failure>((session, last))
-                })
-                .await??;
+                let (session, last) = self.begin(ends).await?;
                 // Another may have led meanwhile, and have gone on from where we were.
                 if self.options.window.is_none() && last.as_ref().map(Checkpoint::from) != self.committed {
                     end(session);

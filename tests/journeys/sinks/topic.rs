@@ -138,7 +138,7 @@ fn consumer(brokers: &str, isolation: &str) -> BaseConsumer {
 /// Every partition of every topic that messages go to.
 fn partitions(consumer: &BaseConsumer) -> Result<Vec<(String, i32)>, KafkaError> {
     let metadata = consumer.fetch_metadata(None, ANSWER)?;
-    let ours = metadata.topics().iter().filter(|topic| routes::topics().any(|it| it == topic.name()));
+    let ours = metadata.topics().iter().filter(|topic| routes::is_topic(topic.name()));
     let all = ours.flat_map(|topic| {
         topic.partitions().iter().map(|partition| (topic.name().to_owned(), partition.id()))
     });

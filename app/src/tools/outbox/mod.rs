@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
+use messaging::routes;
 use redis::AsyncTypedCommands;
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
@@ -159,6 +160,15 @@ impl Status {
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// Refuses a name that was mistyped, perhaps.
+fn check_topic(name: &str, doing: &str) -> Result<(), Fatal> {
+    if routes::is_topic(name) {
+        return Ok(());
+    }
+    let why = format!("{name} is no topic of ours; `annuaire outbox status` lists them");
+    Err(Fatal::new(doing.to_owned(), why))
 }
 
 impl Aside {

@@ -7,13 +7,16 @@ use clap::Args;
 use event_store::reader::{Reader, Witness};
 use event_store::{EventStore, IdSource, Position, UuidV7};
 use messaging::outbox::kafka::{self, Kafka, Wanted};
-use messaging::routes;
 use serde_json::json;
 
+use super::check_topic;
 use crate::fatal::Fatal;
 use crate::tools::print::write;
 use crate::tools::progress::Progress;
 use crate::tools::{Tools, unreadable};
+
+/// What failed, if anything does.
+const DOING: &str = "can't send messages again";
 
 /// Which messages.
 #[derive(Debug, Args)]
@@ -37,14 +40,12 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(super) async fn run(&self, tools: &Tools) -> Result<(), Fatal> {
-        let failed = |why: &str| Fatal::new("can't send messages again", why.to_owned());
+        let failed = |why: &str| Fatal::new(DOING, why.to_owned());
         let options = tools
             .kafka()
             .ok_or_else(|| failed("the embedded broker is filled anew at each start; set KAFKA_BROKERS"))?;
-        if let Some(unknown) = self.topic.iter().find(|name| !routes::topics().any(|topic| topic == *name)) {
-            return Err(failed(&format!(
-                "{unknown} is no topic of ours; `annuaire outbox status` lists them"
-            )));
+        for topic in &self.topic {
+            check_topic(topic, DOING)?;
         }
         if let Some(to) = self.to.filter(|to| *to < self.from) {
             return Err(failed(&format!("--to {to} is before --from {}", self.from)));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use messaging::routes;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::check_topic;
 use crate::fatal::Fatal;
 use crate::tools::print::write;
 use crate::tools::{Tools, unreadable};
@@ -41,9 +41,8 @@ struct Left {
 
 impl Retry {
     pub(super) async fn run(&self, tools: &Tools) -> Result<(), Fatal> {
-        if let Some(unknown) = self.topic.as_ref().filter(|name| !routes::topics().any(|it| it == *name)) {
-            let why = format!("{unknown} is no topic of ours; `annuaire outbox status` lists them");
-            return Err(Fatal::new("can't send messages after all", why));
+        if let Some(topic) = &self.topic {
+            check_topic(topic, "can't send messages after all")?;
         }
         let mut log = tools.log().await?;
         let asked: Vec<i64> = sqlx::query_scalar(

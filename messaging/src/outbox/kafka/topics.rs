@@ -61,8 +61,7 @@ impl Topics {
         .await?;
         let checkpoints = checkpoint_topic(self.log);
         // Of a topic that this version sends nothing to another may know more.
-        let is_ours = |name: &str| name == checkpoints || routes::topics().any(|topic| topic == name);
-        for topic in known.iter().filter(|topic| is_ours(&topic.name)) {
+        for topic in known.iter().filter(|topic| is_ours(&topic.name, &checkpoints)) {
             if topic.cluster_id != seen.cluster {
                 let found = format!(
                     "this is the Kafka cluster {}, the topics are on {}",
@@ -207,6 +206,10 @@ async fn make_missing(
     Err(Failure::passing("the topics that were made do not show up"))
 }
 
+fn is_ours(name: &str, checkpoints: &str) -> bool {
+    name == checkpoints || routes::is_topic(name)
+}
+
 /// Our topics, as they are.
 async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
     let (mut client, checkpoints) = (client.clone(), checkpoint_topic(log));
@@ -220,7 +223,6 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
         let metadata = consumer.fetch_metadata(None, ANSWER).map_err(|error| heard.unreachable(&error))?;
         let cluster = consumer.client().fetch_cluster_id(ANSWER);
         let cluster = cluster.ok_or_else(|| Failure::passing("the cluster has no id"))?;
-        let is_ours = |name: &str| name == checkpoints || routes::topics().any(|topic| topic == name);
         let mut ends = Ends::new();
         let mut asked = TopicPartitionList::new();
         let is_there = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
@@ -236,7 +238,7 @@ async fn look(client: &ClientConfig, log: LogId) -> Result<Seen, Failure> {
                 ));
             }
         }
-        for topic in metadata.topics().iter().filter(|topic| is_ours(topic.name())) {
+        for topic in metadata.topics().iter().filter(|topic| is_ours(topic.name(), &checkpoints)) {
             if topic.error().is_some() || topic.partitions().is_empty() {
                 return Err(Failure::passing(format!("the topic {} is not ready", topic.name())));
             }
