@@ -7,10 +7,13 @@
 //! To add an event: its variant, its arm in `evolve`, its line in
 //! `tests/stored_events/`; the compiler and the tests name the other places.
 
+pub mod access;
+pub mod administrators;
 pub mod aggregate;
 #[cfg(test)]
 mod given;
 pub mod ids;
+pub mod password;
 pub mod user;
 pub mod values;
 

@@ -5,7 +5,7 @@
 //! ```text
 //! Unregistered ── Create ──▶ Living ── Delete ──▶ Deleted
 //!                            │    ▲
-//!                            └────┘ Change
+//!                            └────┘ Change, ChangeStatus, AssignRole, RemoveRole
 //! ```
 
 // A new event has to be given its meaning here before anything compiles.
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Claim};
 use crate::ids::{CustomerId, Matricule, UserId};
-use crate::values::{AvatarUrl, Email, Patch, Preferences, Sexe, Text, UserType, Username};
+use crate::values::{AvatarUrl, Email, Patch, Preferences, RoleName, Sexe, Text, UserType, Username};
 
 pub use profile::{Profile, Status, full_name};
 
@@ -36,8 +36,25 @@ pub enum Command {
     Create(Box<NewUser>),
     /// Changes the fields it names.
     Change(Box<Changes>),
+    /// Lets the user log in, or no more.
+    ChangeStatus {
+        /// The new status.
+        to: Status,
+        /// Why, for the history and for who is told.
+        reason: Option<Text>,
+    },
+    /// Gives the user a role.
+    AssignRole(RoleName),
+    /// Takes a role from the user.
+    RemoveRole(RoleName),
     /// Deletes the user, for good.
     Delete,
+    /// Moves the version of an administrator who can act, so that nobody can take the user away any more
+    /// who dismissed it earlier.
+    Confirm,
+    /// A command on an administrator who has left the [set](crate::administrators) of those who can act:
+    /// no other takes one away.
+    OfDismissed(Box<Command>),
 }
 
 /// What happened to a user.
@@ -49,6 +66,18 @@ pub enum Event {
     /// These fields, and no others, have a new value.
     #[serde(rename = "user.changed")]
     Changed(Box<Changes>),
+    /// The user may log in now, or may no more.
+    #[serde(rename = "user.status.changed")]
+    StatusChanged(StatusChanged),
+    /// The user has a role more.
+    #[serde(rename = "user.role.assigned")]
+    RoleAssigned(RoleAssigned),
+    /// The user has a role less.
+    #[serde(rename = "user.role.removed")]
+    RoleRemoved(RoleRemoved),
+    /// The user can administrate, still; nothing else changed.
+    #[serde(rename = "user.administrator.confirmed")]
+    AdministratorConfirmed(AdministratorConfirmed),
     /// The user is gone.
     #[serde(rename = "user.deleted")]
     Deleted(Deleted),
@@ -168,6 +197,38 @@ impl Changes {
     }
 }
 
+/// The status that a user has from now on; what it was before, the state before says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusChanged {
+    /// The new status.
+    pub status: Status,
+    /// Why, in the words of who changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
+}
+
+/// A role that a user has from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleAssigned {
+    /// The role.
+    pub role: RoleName,
+}
+
+/// A role that a user has no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleRemoved {
+    /// The role.
+    pub role: RoleName,
+}
+
+/// Its place in the stream is all there is to it; a struct, so that fields can be added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdministratorConfirmed {}
+
 /// Nothing more is known of a deletion; a struct, so that fields can be added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -191,6 +252,9 @@ pub enum Rejection {
     /// The username is another user's.
     #[error("Ce nom d'utilisateur est déjà utilisé")]
     UsernameTaken,
+    /// The user can administrate, and has not left the set of those who can.
+    #[error("Un administrateur ne peut être ni supprimé, ni suspendu, ni privé de son rôle sans être démis")]
+    Administrator,
 }
 
 /// What a user is at a moment.
@@ -216,18 +280,12 @@ impl Aggregate for User {
     const CATEGORY: &'static str = "user";
 
     fn decide(&self, command: Command, _at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
-        match (self, command) {
-            (Self::Unregistered, Command::Create(user)) => Ok(vec![Event::Created(user)]),
-            (Self::Living(_) | Self::Deleted { .. }, Command::Create(_)) => Err(Rejection::IdTaken),
-            (Self::Unregistered | Self::Deleted { .. }, Command::Change(_) | Command::Delete) => {
-                Err(Rejection::NotFound)
-            }
-            (Self::Living(profile), Command::Change(changes)) => {
-                let changes = changes.against(profile);
-                if changes.is_empty() { Ok(vec![]) } else { Ok(vec![Event::Changed(changes.into())]) }
-            }
-            (Self::Living(_), Command::Delete) => Ok(vec![Event::Deleted(Deleted {})]),
+        let is_dismissed = matches!(command, Command::OfDismissed(_));
+        let events = self.events_of(command)?;
+        if !is_dismissed && self.stops_to_administrate(&events) {
+            return Err(Rejection::Administrator);
         }
+        Ok(events)
     }
 
     fn evolve(self, event: &Event) -> Self {
@@ -239,13 +297,31 @@ impl Aggregate for User {
                 profile.apply(changes);
                 Self::Living(profile)
             }
+            (Self::Living(mut profile), Event::StatusChanged(StatusChanged { status, .. })) => {
+                profile.status = *status;
+                Self::Living(profile)
+            }
+            (Self::Living(mut profile), Event::RoleAssigned(RoleAssigned { role })) => {
+                profile.roles.insert(role.clone());
+                Self::Living(profile)
+            }
+            (Self::Living(mut profile), Event::RoleRemoved(RoleRemoved { role })) => {
+                profile.roles.remove(role);
+                Self::Living(profile)
+            }
             (Self::Living(profile), Event::Deleted(Deleted {})) => Self::Deleted { id: profile.id },
             // `decide` never says these; should a log hold one, it is read past, not refused.
-            (state @ Self::Unregistered, Event::Changed(_) | Event::Deleted(_))
-            | (state @ Self::Living(_), Event::Created(_))
-            | (state @ Self::Deleted { .. }, Event::Created(_) | Event::Changed(_) | Event::Deleted(_)) => {
-                state
-            }
+            (state @ (Self::Living(_) | Self::Deleted { .. }), Event::Created(_))
+            | (state @ Self::Living(_), Event::AdministratorConfirmed(_))
+            | (
+                state @ (Self::Unregistered | Self::Deleted { .. }),
+                Event::Changed(_)
+                | Event::StatusChanged(_)
+                | Event::RoleAssigned(_)
+                | Event::RoleRemoved(_)
+                | Event::AdministratorConfirmed(_)
+                | Event::Deleted(_),
+            ) => state,
         }
     }
 
@@ -270,6 +346,62 @@ impl Aggregate for User {
                 .collect()
             }
         }
+    }
+}
+
+impl User {
+    /// Whether the user can administrate.
+    #[must_use]
+    pub fn can_administrate(&self) -> bool {
+        match self {
+            Self::Living(profile) => profile.can_administrate(),
+            Self::Unregistered | Self::Deleted { .. } => false,
+        }
+    }
+
+    fn events_of(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+        match (self, command) {
+            (_, Command::OfDismissed(command)) => self.events_of(*command),
+            (Self::Unregistered, Command::Create(user)) => Ok(vec![Event::Created(user)]),
+            (Self::Living(_) | Self::Deleted { .. }, Command::Create(_)) => Err(Rejection::IdTaken),
+            (
+                Self::Unregistered | Self::Deleted { .. },
+                Command::Change(_)
+                | Command::ChangeStatus { .. }
+                | Command::AssignRole(_)
+                | Command::RemoveRole(_)
+                | Command::Confirm
+                | Command::Delete,
+            ) => Err(Rejection::NotFound),
+            (Self::Living(profile), Command::Change(changes)) => {
+                let changes = changes.against(profile);
+                if changes.is_empty() { Ok(vec![]) } else { Ok(vec![Event::Changed(changes.into())]) }
+            }
+            (Self::Living(profile), Command::ChangeStatus { to, .. }) if profile.status == to => Ok(vec![]),
+            (Self::Living(_), Command::ChangeStatus { to, reason }) => {
+                Ok(vec![Event::StatusChanged(StatusChanged { status: to, reason })])
+            }
+            (Self::Living(profile), Command::AssignRole(role)) if profile.roles.contains(&role) => Ok(vec![]),
+            (Self::Living(_), Command::AssignRole(role)) => {
+                Ok(vec![Event::RoleAssigned(RoleAssigned { role })])
+            }
+            (Self::Living(profile), Command::RemoveRole(role)) if !profile.roles.contains(&role) => {
+                Ok(vec![])
+            }
+            (Self::Living(_), Command::RemoveRole(role)) => {
+                Ok(vec![Event::RoleRemoved(RoleRemoved { role })])
+            }
+            (Self::Living(profile), Command::Confirm) if profile.can_administrate() => {
+                Ok(vec![Event::AdministratorConfirmed(AdministratorConfirmed {})])
+            }
+            (Self::Living(_), Command::Confirm) => Ok(vec![]),
+            (Self::Living(_), Command::Delete) => Ok(vec![Event::Deleted(Deleted {})]),
+        }
+    }
+
+    /// Whether these events take an administrator away.
+    fn stops_to_administrate(&self, events: &[Event]) -> bool {
+        self.can_administrate() && !events.iter().fold(self.clone(), Self::evolve).can_administrate()
     }
 }
 

@@ -3,6 +3,8 @@
 //! Reading a stored value never checks it again: a rule may become stricter,
 //! but what was stored has happened.
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::{Map, Value};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
@@ -247,6 +249,47 @@ impl UserType {
             Self::Sme => "SME",
             Self::FinancialInstitution => "FINANCIAL_INSTITUTION",
         }
+    }
+}
+
+/// The name of a role: what a user may do beyond what everyone may.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RoleName(String);
+
+impl RoleName {
+    /// The role of those who may do everything.
+    pub const ADMIN: &'static str = "admin";
+
+    /// Accepts a letter and at most 63 more letters, digits, `_` and `-`, as it is: case counts.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+        let shaped = raw.len() <= 64
+            && raw.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
+            && raw.bytes().all(allowed);
+        if shaped {
+            Ok(Self(raw.to_owned()))
+        } else {
+            Err(Invalid("1 à 64 lettres, chiffres, _ ou -, en commençant par une lettre"))
+        }
+    }
+
+    /// The role [`Self::ADMIN`].
+    #[must_use]
+    pub fn admin() -> Self {
+        Self(Self::ADMIN.to_owned())
+    }
+
+    /// The name as it is written everywhere.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// So that a set of roles can be asked for a name as it stands in code.
+impl Borrow<str> for RoleName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -7,39 +7,58 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use domain::user;
+use domain::{access, administrators, user};
 use serde::de::value::Error;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Value, json};
 
 const USER: &str = include_str!("stored_events/user.ndjson");
+const ACCESS: &str = include_str!("stored_events/access.ndjson");
+const ADMINISTRATORS: &str = include_str!("stored_events/administrators.ndjson");
 
 #[test]
 fn every_stored_event_reads_back_and_writes_the_same() {
     reads_back_and_writes_the_same::<user::Event>(USER);
+    reads_back_and_writes_the_same::<access::Event>(ACCESS);
+    reads_back_and_writes_the_same::<administrators::Event>(ADMINISTRATORS);
 }
 
 #[test]
 fn every_event_has_a_stored_line() {
     assert_eq!(stored_names(USER), names::<user::Event>());
+    assert_eq!(stored_names(ACCESS), names::<access::Event>());
+    assert_eq!(stored_names(ADMINISTRATORS), names::<administrators::Event>());
 }
 
 #[test]
 fn every_field_has_been_stored_once() {
     assert_eq!(stored_fields(USER, "user.created"), names::<user::NewUser>());
     assert_eq!(stored_fields(USER, "user.changed"), names::<user::Changes>());
+    assert_eq!(stored_fields(USER, "user.status.changed"), names::<user::StatusChanged>());
+    assert_eq!(stored_fields(USER, "user.role.assigned"), names::<user::RoleAssigned>());
+    assert_eq!(stored_fields(USER, "user.role.removed"), names::<user::RoleRemoved>());
+    let confirmed = names::<user::AdministratorConfirmed>();
+    assert_eq!(stored_fields(USER, "user.administrator.confirmed"), confirmed);
+    let fields = |event| stored_fields(ADMINISTRATORS, event);
+    assert_eq!(fields("administrators.appointed"), names::<administrators::Appointed>());
+    assert_eq!(fields("administrators.dismissed"), names::<administrators::Dismissed>());
     assert_eq!(stored_fields(USER, "user.deleted"), names::<user::Deleted>());
 }
 
 #[test]
 fn a_field_of_a_later_version_is_read_past() {
-    for line in lines(USER) {
+    reads_past_a_later_field::<user::Event>(USER);
+    reads_past_a_later_field::<administrators::Event>(ADMINISTRATORS);
+}
+
+fn reads_past_a_later_field<E: DeserializeOwned + Serialize>(stored: &str) {
+    for line in lines(stored) {
         let mut later = line.clone();
         for data in later.as_object_mut().unwrap().values_mut() {
             data.as_object_mut().unwrap().insert("later".to_owned(), json!({"a": [1]}));
         }
-        let event: user::Event = serde_json::from_value(later).unwrap();
+        let event: E = serde_json::from_value(later).unwrap();
         assert_eq!(serde_json::to_value(event).unwrap(), line);
     }
 }

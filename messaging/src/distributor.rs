@@ -37,6 +37,8 @@ macro_rules! distribution {
 distribution! {
     USER_CREATED: "user.created" => "admin-service" "app-mobile-service";
     USER_UPDATED: "user.updated" => "admin-service" "app-mobile-service";
+    USER_STATUS_CHANGED: "user.status.changed" => "admin-service" "app-mobile-service";
+    USER_ROLE_CHANGED: "user.role.changed" => "admin-service" "app-mobile-service";
     USER_DELETED: "user.deleted" => "admin-service" "app-mobile-service";
 }
 

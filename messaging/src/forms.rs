@@ -7,8 +7,9 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::payloads::{
-    Addressed, Created, Envelope, Farewell, ProfileUpdated, Snapshot, StatusChanged, Updated, UserCreated,
-    UserDeleted, UserUpdated,
+    AccessEnvelope, Addressed, Created, Envelope, Farewell, LoggedIn, LoginRefused, PasswordChanged,
+    ProfileUpdated, RoleChanged, Snapshot, StatusChanged, Updated, UserCreated, UserDeleted, UserRoleChanged,
+    UserStatusChanged, UserUpdated,
 };
 
 /// What the values of a type look like in one of the places where they are sent.
@@ -65,8 +66,15 @@ forms! {
     EVENTS_USER_UPDATED: "user.updated" 1 in UserEvents is Envelope<'static, Updated<'static>>;
     EVENTS_USER_PROFILE_UPDATED: "user.profile.updated" 1 in UserEvents is Envelope<'static, ProfileUpdated<'static>>;
     EVENTS_USER_STATUS_CHANGED: "user.status.changed" 1 in UserEvents is Envelope<'static, StatusChanged<'static>>;
+    EVENTS_USER_ROLE_ASSIGNED: "user.role.assigned" 1 in UserEvents is Envelope<'static, RoleChanged<'static>>;
+    EVENTS_USER_ROLE_REMOVED: "user.role.removed" 1 in UserEvents is Envelope<'static, RoleChanged<'static>>;
+    EVENTS_USER_PASSWORD_CHANGED: "user.password.changed" 1 in UserEvents is AccessEnvelope<'static, PasswordChanged<'static>>;
+    EVENTS_USER_LOGGED_IN: "user.loggedin" 1 in UserEvents is AccessEnvelope<'static, LoggedIn<'static>>;
+    EVENTS_USER_LOGIN_FAILED: "user.login.failed" 1 in UserEvents is AccessEnvelope<'static, LoginRefused<'static>>;
     USER_CREATED: "user.created" 1 in Topics is Addressed<'static, UserCreated<'static>>;
     USER_UPDATED: "user.updated" 1 in Topics is Addressed<'static, UserUpdated<'static>>;
+    USER_STATUS_CHANGED: "user.status.changed" 1 in Topics is Addressed<'static, UserStatusChanged<'static>>;
+    USER_ROLE_CHANGED: "user.role.changed" 1 in Topics is Addressed<'static, UserRoleChanged<'static>>;
     USER_DELETED: "user.deleted" 1 in Topics is Addressed<'static, UserDeleted<'static>>;
 }
 

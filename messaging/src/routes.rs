@@ -1,10 +1,11 @@
 //! THE table: which messages an event becomes.
 
-use domain::user::{Changes, Deleted, Event, NewUser, User};
-use event_store::Step;
+use domain::access::{self, LoggedIn, PasswordChanged};
+use domain::user::{Changes, Deleted, Event, NewUser, RoleAssigned, RoleRemoved, StatusChanged, User};
+use event_store::{Recorded, Step};
 
 use crate::distributor;
-use crate::payloads::{FieldChanges, ProfileEvent, TopicEvent, UserEvent};
+use crate::payloads::{AccessEvent, FieldChanges, ProfileEvent, TopicEvent, UserEvent};
 
 /// The topic of [`Message::UserEvents`].
 pub const USER_EVENTS: &str = "user.events";
@@ -35,7 +36,7 @@ pub enum Message<'a> {
 #[must_use]
 pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
     use Message::{Stream, Topic, UserEvents};
-    let at = step.recorded.recorded_at;
+    let (at, actor) = (step.recorded.recorded_at, step.recorded.actor.as_deref());
     match (&step.recorded.event, &*step.before, &*step.after) {
         (Event::Created(user), _, User::Living(profile)) => {
             let NewUser { email, username, .. } = &**user;
@@ -58,15 +59,58 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             .flatten()
             .collect()
         }
+        (Event::StatusChanged(StatusChanged { reason, .. }), User::Living(before), User::Living(after)) => {
+            vec![
+                UserEvents(UserEvent::status_changed(before, after, reason.as_ref(), at)),
+                Topic(TopicEvent::user_updated(after, vec!["status"])),
+                Topic(TopicEvent::user_status_changed(before, after, actor)),
+            ]
+        }
+        (Event::RoleAssigned(RoleAssigned { role }), _, User::Living(profile)) => vec![
+            UserEvents(UserEvent::role_assigned(&profile.id, role, at)),
+            Topic(TopicEvent::user_updated(profile, vec!["roles"])),
+            Topic(TopicEvent::user_role_changed(profile, None, Some(role), actor)),
+        ],
+        (Event::RoleRemoved(RoleRemoved { role }), _, User::Living(profile)) => vec![
+            UserEvents(UserEvent::role_removed(&profile.id, role, at)),
+            Topic(TopicEvent::user_updated(profile, vec!["roles"])),
+            Topic(TopicEvent::user_role_changed(profile, Some(role), None, actor)),
+        ],
         (Event::Deleted(Deleted {}), User::Living(before), _) => vec![
             Stream(ProfileEvent::deleted(before, step)),
             UserEvents(UserEvent::deleted(&before.id, before.status, at)),
             Topic(TopicEvent::user_deleted(before)),
         ],
-        // An event that means nothing to its stream means nothing to others.
-        (Event::Created(_), _, User::Unregistered | User::Deleted { .. })
-        | (Event::Changed(_), _, User::Unregistered | User::Deleted { .. })
+        // An event that means nothing to its stream means nothing to others; nor does a version alone.
+        (Event::AdministratorConfirmed(_), _, _)
+        | (
+            Event::Created(_) | Event::Changed(_) | Event::RoleAssigned(_) | Event::RoleRemoved(_),
+            _,
+            User::Unregistered | User::Deleted { .. },
+        )
+        | (Event::StatusChanged(_), User::Unregistered | User::Deleted { .. }, _)
+        | (Event::StatusChanged(_), _, User::Unregistered | User::Deleted { .. })
         | (Event::Deleted(_), User::Unregistered | User::Deleted { .. }, _) => vec![],
+    }
+}
+
+/// What an event of how a user gets in says to others, on `user.events`.
+#[must_use]
+pub fn of_access(recorded: &Recorded<access::Event>) -> Option<AccessEvent<'_>> {
+    use access::Event;
+    let at = recorded.recorded_at;
+    match (&recorded.event, access::user_of(recorded.stream.id())) {
+        (Event::PasswordChanged(PasswordChanged { hash: _, kept_session: _ }), Some(user)) => {
+            Some(AccessEvent::password_changed(user, at))
+        }
+        (Event::LoggedIn(LoggedIn { session: _, from }), Some(user)) => {
+            Some(AccessEvent::logged_in(user, from, at))
+        }
+        (Event::LoginFailed(failed), user) => Some(AccessEvent::login_refused(user, failed, at)),
+        // A first password is told with its user; another hash of the same one, and the end of a session,
+        // concern nobody else.
+        (Event::PasswordSet(_) | Event::PasswordRehashed(_) | Event::SessionEnded(_), _)
+        | (Event::PasswordChanged(_) | Event::LoggedIn(_), None) => None,
     }
 }
 
@@ -76,6 +120,10 @@ pub fn is_in_stream(event: &Event) -> bool {
     match event {
         Event::Created(_) | Event::Deleted(Deleted {}) => true,
         Event::Changed(changes) => fields(changes).in_stream,
+        Event::StatusChanged(_)
+        | Event::RoleAssigned(_)
+        | Event::RoleRemoved(_)
+        | Event::AdministratorConfirmed(_) => false,
     }
 }
 

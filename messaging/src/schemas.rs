@@ -105,7 +105,14 @@ pub fn asyncapi() -> Value {
         operations.insert(format!("send.{name}"), operation(name));
     };
     let forms: Vec<&Form> = of_place(Place::UserEvents).collect();
-    add(USER_EVENTS, topic(USER_EVENTS, "What happened to users; the key is the user's id.", &forms));
+    add(
+        USER_EVENTS,
+        topic(
+            USER_EVENTS,
+            "What happened to users, and who logs in; the key is the user's id, and for a login of a user that there is not a hash of the client's address that begins with `@`.",
+            &forms,
+        ),
+    );
     for Distribution { topic: event, copies, .. } in distributor::ALL {
         let forms: Vec<&Form> = of_place(Place::Topics).filter(|form| form.name == *event).collect();
         add(event, topic(event, &format!("{event}, for everyone."), &forms));
@@ -201,7 +208,7 @@ fn headers() -> Value {
             "ce_type": text("The type."),
             "ce_specversion": { "const": "1.0" },
             "ce_time": { "type": "string", "format": "date-time", "description": "When it happened." },
-            "ce_subject": text("The id of whom it is about."),
+            "ce_subject": text("The id of whom it is about; as the key of a login of a user that there is not."),
             "content-type": { "const": "application/json" },
             "position": { "type": "string", "pattern": "^[0-9]+$", "description": "Of the event in the log." },
             "schema-version": text("The version of the type's form: its schema stands at `/schemas/<type>/<version>.json`."),

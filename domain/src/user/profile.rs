@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Changes, NewUser};
 use crate::ids::{CustomerId, Matricule, UserId};
-use crate::values::{AvatarUrl, Email, Invalid, Preferences, Sexe, Text, UserType, Username};
+use crate::values::{AvatarUrl, Email, Invalid, Preferences, RoleName, Sexe, Text, UserType, Username};
 
 /// Everything that is known of a living user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Profile {
     /// Whether a login asks for a second factor.
     pub mfa_enabled: bool,
     /// The roles given to the user.
-    pub roles: BTreeSet<String>,
+    pub roles: BTreeSet<RoleName>,
 }
 
 /// Whether a living user may log in: only an active one may.
@@ -96,6 +96,18 @@ impl Profile {
     #[must_use]
     pub fn full_name(&self) -> String {
         full_name(self.prenom.as_ref().map(Text::as_str), self.nom.as_str())
+    }
+
+    /// Whether the user has the role [`RoleName::ADMIN`], able to use it or not.
+    #[must_use]
+    pub fn is_administrator(&self) -> bool {
+        self.roles.contains(RoleName::ADMIN)
+    }
+
+    /// Whether the user is an administrator who may log in.
+    #[must_use]
+    pub fn can_administrate(&self) -> bool {
+        self.is_administrator() && self.status == Status::Active
     }
 
     pub(super) fn new(user: NewUser) -> Self {

@@ -58,6 +58,26 @@ fn deleted() -> Event {
     Event::Deleted(Deleted {})
 }
 
+fn suspended() -> Event {
+    Event::StatusChanged(StatusChanged { status: Status::Suspended, reason: None })
+}
+
+fn assigned(role: RoleName) -> Event {
+    Event::RoleAssigned(RoleAssigned { role })
+}
+
+fn removed(role: RoleName) -> Event {
+    Event::RoleRemoved(RoleRemoved { role })
+}
+
+fn manager() -> RoleName {
+    RoleName::parse("MANAGER").unwrap()
+}
+
+fn to(status: Status) -> Command {
+    Command::ChangeStatus { to: status, reason: None }
+}
+
 fn renamed() -> Changes {
     Changes { nom: Some(text("Ndiaye")), ..Changes::default() }
 }
@@ -309,4 +329,87 @@ fn a_status_is_parsed_as_it_is_stored() {
     }
     assert!(Status::parse("Active").is_err());
     assert!(Status::parse("deleted").is_err());
+}
+
+#[test]
+fn a_new_status_is_stored_with_its_reason() {
+    let reason = Some(text("Décision administrative"));
+    given::<User>([created()])
+        .when(Command::ChangeStatus { to: Status::Banned, reason: reason.clone() })
+        .then_events([Event::StatusChanged(StatusChanged { status: Status::Banned, reason })]);
+    assert_eq!(profile([created(), suspended()]).status, Status::Suspended);
+}
+
+#[test]
+fn a_status_that_holds_already_is_no_event_whatever_the_reason() {
+    given::<User>([created()]).when(to(Status::Active)).then_events([]);
+    let because = Command::ChangeStatus { to: Status::Suspended, reason: Some(text("encore")) };
+    given::<User>([created(), suspended()]).when(because).then_events([]);
+}
+
+#[test]
+fn a_role_is_given_once_and_taken_once() {
+    given::<User>([created()]).when(Command::AssignRole(manager())).then_events([assigned(manager())]);
+    let with_role = [created(), assigned(manager())];
+    given::<User>(with_role.clone()).when(Command::AssignRole(manager())).then_events([]);
+    given::<User>(with_role.clone()).when(Command::RemoveRole(manager())).then_events([removed(manager())]);
+    given::<User>(with_role.clone()).when(Command::RemoveRole(RoleName::admin())).then_events([]);
+    assert_eq!(profile(with_role).roles, [manager()].into());
+    assert!(profile([created(), assigned(manager()), removed(manager())]).roles.is_empty());
+}
+
+#[test]
+fn who_is_not_there_has_neither_status_nor_roles() {
+    for events in [vec![], vec![created(), deleted()]] {
+        for command in [to(Status::Active), Command::AssignRole(manager()), Command::RemoveRole(manager())] {
+            given::<User>(events.clone()).when(command).then_rejected(Rejection::NotFound);
+        }
+    }
+}
+
+#[test]
+fn an_administrator_has_the_role_and_can_use_it_while_active() {
+    let can = |events: &[Event]| {
+        let profile = profile(events.to_vec());
+        (profile.is_administrator(), profile.can_administrate())
+    };
+    let admin = assigned(RoleName::admin());
+    assert_eq!(can(&[created()]), (false, false));
+    assert_eq!(can(&[created(), assigned(manager())]), (false, false));
+    assert_eq!(can(&[created(), admin.clone()]), (true, true));
+    assert_eq!(can(&[created(), admin, suspended()]), (true, false));
+}
+
+#[test]
+fn only_who_was_dismissed_is_taken_away_as_an_administrator() {
+    let admin = || assigned(RoleName::admin());
+    for (command, event) in [
+        (to(Status::Suspended), suspended()),
+        (Command::RemoveRole(RoleName::admin()), removed(RoleName::admin())),
+        (Command::Delete, deleted()),
+    ] {
+        let events = [created(), admin()];
+        given::<User>(events.clone()).when(command.clone()).then_rejected(Rejection::Administrator);
+        let of_dismissed = Command::OfDismissed(command.clone().into());
+        given::<User>(events.clone()).when(of_dismissed).then_events([event.clone()]);
+        // Whoever can't act is none who could be the last.
+        let banned = Event::StatusChanged(StatusChanged { status: Status::Banned, reason: None });
+        given::<User>([created(), banned, admin()]).when(command).then_events([event]);
+    }
+    let other = Command::RemoveRole(manager());
+    let events = [created(), admin(), assigned(manager())];
+    given::<User>(events).when(other).then_events([removed(manager())]);
+}
+
+#[test]
+fn an_administrator_who_can_act_is_confirmed_each_time() {
+    let confirmed = || Event::AdministratorConfirmed(AdministratorConfirmed {});
+    let admin = [created(), assigned(RoleName::admin())];
+    given::<User>(admin.clone()).when(Command::Confirm).then_events([confirmed()]);
+    let again = [admin.as_slice(), &[confirmed()]].concat();
+    given::<User>(again.clone()).when(Command::Confirm).then_events([confirmed()]);
+    assert_eq!(profile(again), profile(admin.clone()));
+    given::<User>([admin.as_slice(), &[suspended()]].concat()).when(Command::Confirm).then_events([]);
+    given::<User>([created()]).when(Command::Confirm).then_events([]);
+    given::<User>([]).when(Command::Confirm).then_rejected(Rejection::NotFound);
 }

@@ -302,3 +302,17 @@ proptest! {
         prop_assert_eq!(left.is_keep(), before == reduced);
     }
 }
+
+#[test]
+fn a_role_is_a_letter_and_at_most_63_more_signs_as_they_are() {
+    let longest = format!("r{}", "9".repeat(63));
+    for name in ["a", "admin", "CUSTOMER_ADMIN", "a-b_9", longest.as_str()] {
+        assert_eq!(RoleName::parse(name).unwrap().as_str(), name);
+    }
+    for refused in
+        ["", " admin", "admin ", "9a", "_a", "-a", "é", "a b", "a.b", "a/b", "a\n", &"r".repeat(65)]
+    {
+        assert!(RoleName::parse(refused).is_err(), "{refused:?}");
+    }
+    assert_eq!(RoleName::admin(), RoleName::parse("admin").unwrap());
+}

@@ -35,7 +35,7 @@ pub use self::replay::{Interrupted, Wanted, replay};
 use self::session::{Mark, Session};
 use self::topics::{Ends, Topics};
 pub use self::topics::{TopicSettings, apply};
-use super::{Folds, Told, json};
+use super::{Folds, json};
 use crate::signing::SigningKey;
 
 /// They take turns, one transaction each: after a commit the broker still writes its marks, and sends
@@ -181,8 +181,7 @@ impl Reader for Kafka {
         self.release().await?;
         let mut records = Vec::with_capacity(events.len());
         for event in events {
-            let Told::User(step) = self.folds.step(event).await?;
-            records.extend(Record::of_user(&step)?);
+            records.extend(Record::of_told(&self.folds.step(event).await?)?);
         }
         let behind: Vec<Record> = records.extract_if(.., |record| self.parked.holds(record)).collect();
         if !behind.is_empty() {

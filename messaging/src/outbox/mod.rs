@@ -6,13 +6,19 @@ mod redis_stream;
 pub use redis_stream::{RedisStream, RedisStreamOptions};
 
 use domain::Aggregate;
+use domain::access::Access;
+use domain::administrators::Administrators;
 use domain::user::User;
 use event_store::reader::Failure;
 use event_store::{Fold, Step, StoredEvent};
 
 /// What an event of some aggregate says, with the states it needs for that.
-enum Told {
+enum Told<'a> {
     User(Step<User>),
+    /// It needs none; read by who has something to say of it.
+    Access(&'a StoredEvent),
+    /// Nothing.
+    Nothing,
 }
 
 /// The states of all streams whose events become messages.
@@ -21,9 +27,11 @@ struct Folds {
 }
 
 impl Folds {
-    async fn step(&self, event: &StoredEvent) -> Result<Told, Failure> {
+    async fn step<'a>(&self, event: &'a StoredEvent) -> Result<Told<'a>, Failure> {
         match event.stream.category() {
             User::CATEGORY => Ok(Told::User(self.user.step(event).await?)),
+            Access::CATEGORY => Ok(Told::Access(event)),
+            Administrators::CATEGORY => Ok(Told::Nothing),
             category => Err(Failure::lasting(
                 "undecodable",
                 format!(

@@ -172,7 +172,10 @@ impl Reader for RedisStream {
         };
         let mut payloads = Vec::with_capacity(events.len());
         for event in events {
-            let Told::User(step) = self.folds.step(event).await?;
+            let step = match self.folds.step(event).await? {
+                Told::User(step) => step,
+                Told::Access(_) | Told::Nothing => continue,
+            };
             for message in routes::of_user(&step) {
                 match message {
                     Message::Stream(entry) => payloads.push((event, json(&entry)?)),

@@ -1,5 +1,6 @@
 //! The forms of the messages, as other services read them.
 
+mod access_events;
 mod stream;
 mod topics;
 mod user_events;
@@ -14,9 +15,15 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use access_events::{AccessEnvelope, AccessEvent, LoggedIn, LoginRefused, PasswordChanged};
 pub use stream::{Farewell, ProfileEvent, Snapshot};
-pub use topics::{Addressed, EventUserType, TopicEvent, UserCreated, UserDeleted, UserUpdated};
-pub use user_events::{Created, Envelope, ProfileUpdated, StatusChanged, Updated, UserEvent, UserStatus};
+pub use topics::{
+    Addressed, EventUserType, TopicEvent, UserCreated, UserDeleted, UserRoleChanged, UserStatusChanged,
+    UserUpdated,
+};
+pub use user_events::{
+    Created, Envelope, ProfileUpdated, RoleChanged, StatusChanged, Updated, UserEvent, UserStatus,
+};
 
 /// A time in ISO 8601, UTC, with milliseconds.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,12 @@
 
 use domain::ids::CustomerId;
 use domain::user::Profile;
-use domain::values::{Email, UserType};
+use domain::values::{Email, RoleName, UserType};
 use event_store::Version;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Time;
+use super::{Time, UserStatus};
 use crate::distributor::{self, Distribution};
 use crate::forms::{self, Form};
 
@@ -19,6 +19,10 @@ pub enum TopicEvent<'a> {
     UserCreated(UserCreated<'a>),
     /// Something about the user has changed.
     UserUpdated(UserUpdated<'a>),
+    /// The user may log in now, or may no more.
+    UserStatusChanged(UserStatusChanged<'a>),
+    /// The user has a role more, or less.
+    UserRoleChanged(UserRoleChanged<'a>),
     /// The user is gone.
     UserDeleted(UserDeleted<'a>),
 }
@@ -61,6 +65,56 @@ pub struct UserUpdated<'a> {
     user_id: &'a str,
     /// The names of all fields that changed.
     updated_fields: Vec<&'static str>,
+    /// The customer that the user acts for, by whose id messages are ordered.
+    #[serde(skip)]
+    customer_id: Option<&'a str>,
+}
+
+/// The user may log in now, or may no more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserStatusChanged<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The status before.
+    previous_status: UserStatus,
+    /// The new status.
+    new_status: UserStatus,
+    /// What the user is to the customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EventUserType")]
+    user_type: Option<EventUserType>,
+    /// Who changed it: a user's id, a service, or `anonymous`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    changed_by: Option<&'a str>,
+    /// The customer that the user acts for, by whose id messages are ordered.
+    #[serde(skip)]
+    customer_id: Option<&'a str>,
+}
+
+/// The user has a role more, or less.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserRoleChanged<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The role that was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    previous_role: Option<&'a str>,
+    /// The role that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    new_role: Option<&'a str>,
+    /// What the user is to the customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EventUserType")]
+    user_type: Option<EventUserType>,
+    /// Who changed it: a user's id, a service, or `anonymous`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    changed_by: Option<&'a str>,
     /// The customer that the user acts for, by whose id messages are ordered.
     #[serde(skip)]
     customer_id: Option<&'a str>,
@@ -114,7 +168,7 @@ impl<'a> TopicEvent<'a> {
             user_id: profile.id.as_str(),
             email: profile.email.as_ref().map(Email::as_str),
             name: profile.full_name(),
-            role: profile.roles.first().map(String::as_str),
+            role: profile.roles.first().map(RoleName::as_str),
             user_type: EventUserType::of(profile),
             customer_account_id: customer_of(profile),
             customer_id: customer_of(profile),
@@ -124,6 +178,37 @@ impl<'a> TopicEvent<'a> {
     pub(crate) fn user_updated(profile: &'a Profile, updated_fields: Vec<&'static str>) -> Self {
         let (user_id, customer_id) = (profile.id.as_str(), customer_of(profile));
         Self::UserUpdated(UserUpdated { user_id, updated_fields, customer_id })
+    }
+
+    pub(crate) fn user_status_changed(
+        before: &'a Profile,
+        after: &Profile,
+        changed_by: Option<&'a str>,
+    ) -> Self {
+        Self::UserStatusChanged(UserStatusChanged {
+            user_id: before.id.as_str(),
+            previous_status: before.status.into(),
+            new_status: after.status.into(),
+            user_type: EventUserType::of(before),
+            changed_by,
+            customer_id: customer_of(before),
+        })
+    }
+
+    pub(crate) fn user_role_changed(
+        profile: &'a Profile,
+        taken: Option<&'a RoleName>,
+        given: Option<&'a RoleName>,
+        changed_by: Option<&'a str>,
+    ) -> Self {
+        Self::UserRoleChanged(UserRoleChanged {
+            user_id: profile.id.as_str(),
+            previous_role: taken.map(RoleName::as_str),
+            new_role: given.map(RoleName::as_str),
+            user_type: EventUserType::of(profile),
+            changed_by,
+            customer_id: customer_of(profile),
+        })
     }
 
     pub(crate) fn user_deleted(profile: &'a Profile) -> Self {
@@ -137,6 +222,8 @@ impl<'a> TopicEvent<'a> {
         match self {
             Self::UserCreated(_) => distributor::USER_CREATED,
             Self::UserUpdated(_) => distributor::USER_UPDATED,
+            Self::UserStatusChanged(_) => distributor::USER_STATUS_CHANGED,
+            Self::UserRoleChanged(_) => distributor::USER_ROLE_CHANGED,
             Self::UserDeleted(_) => distributor::USER_DELETED,
         }
     }
@@ -147,6 +234,8 @@ impl<'a> TopicEvent<'a> {
         match self {
             Self::UserCreated(_) => forms::USER_CREATED,
             Self::UserUpdated(_) => forms::USER_UPDATED,
+            Self::UserStatusChanged(_) => forms::USER_STATUS_CHANGED,
+            Self::UserRoleChanged(_) => forms::USER_ROLE_CHANGED,
             Self::UserDeleted(_) => forms::USER_DELETED,
         }
     }
@@ -157,6 +246,8 @@ impl<'a> TopicEvent<'a> {
         match self {
             Self::UserCreated(UserCreated { user_id, customer_id, .. })
             | Self::UserUpdated(UserUpdated { user_id, customer_id, .. })
+            | Self::UserStatusChanged(UserStatusChanged { user_id, customer_id, .. })
+            | Self::UserRoleChanged(UserRoleChanged { user_id, customer_id, .. })
             | Self::UserDeleted(UserDeleted { user_id, customer_id }) => customer_id.unwrap_or(user_id),
         }
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::ids::UserId;
 use domain::user::{Profile, Status};
-use domain::values::{Email, Username};
+use domain::values::{Email, RoleName, Text, Username};
 use event_store::Version;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,6 +23,10 @@ pub enum UserEvent<'a> {
     ProfileUpdated(ProfileUpdated<'a>),
     /// The user may log in now, or may no more, or is gone.
     StatusChanged(StatusChanged<'a>),
+    /// The user has a role more.
+    RoleAssigned(RoleChanged<'a>),
+    /// The user has a role less.
+    RoleRemoved(RoleChanged<'a>),
 }
 
 /// The user exists.
@@ -92,6 +96,22 @@ pub struct StatusChanged<'a> {
     previous_status: UserStatus,
     /// When.
     change_timestamp: Time,
+    /// Why, where a reason was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    reason: Option<&'a str>,
+}
+
+/// A role that the user has now, or has no more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleChanged<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The role.
+    role_name: &'a str,
+    /// When.
+    timestamp: Time,
 }
 
 /// What a user may be; only an active one may log in.
@@ -168,7 +188,31 @@ impl<'a> UserEvent<'a> {
             new_status: UserStatus::Deleted,
             previous_status: previous.into(),
             change_timestamp: Time(at),
+            reason: None,
         })
+    }
+
+    pub(crate) fn status_changed(
+        before: &'a Profile,
+        after: &Profile,
+        reason: Option<&'a Text>,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self::StatusChanged(StatusChanged {
+            user_id: before.id.as_str(),
+            new_status: after.status.into(),
+            previous_status: before.status.into(),
+            change_timestamp: Time(at),
+            reason: reason.map(Text::as_str),
+        })
+    }
+
+    pub(crate) fn role_assigned(id: &'a UserId, role: &'a RoleName, at: DateTime<Utc>) -> Self {
+        Self::RoleAssigned(RoleChanged::of(id, role, at))
+    }
+
+    pub(crate) fn role_removed(id: &'a UserId, role: &'a RoleName, at: DateTime<Utc>) -> Self {
+        Self::RoleRemoved(RoleChanged::of(id, role, at))
     }
 
     /// Its form, which names its type.
@@ -179,7 +223,15 @@ impl<'a> UserEvent<'a> {
             Self::Updated(_) => forms::EVENTS_USER_UPDATED,
             Self::ProfileUpdated(_) => forms::EVENTS_USER_PROFILE_UPDATED,
             Self::StatusChanged(_) => forms::EVENTS_USER_STATUS_CHANGED,
+            Self::RoleAssigned(_) => forms::EVENTS_USER_ROLE_ASSIGNED,
+            Self::RoleRemoved(_) => forms::EVENTS_USER_ROLE_REMOVED,
         }
+    }
+}
+
+impl<'a> RoleChanged<'a> {
+    fn of(id: &'a UserId, role: &'a RoleName, at: DateTime<Utc>) -> Self {
+        Self { user_id: id.as_str(), role_name: role.as_str(), timestamp: Time(at) }
     }
 }
 

@@ -8,7 +8,6 @@ use super::Kafka;
 use super::message::Record;
 use super::parked::Letter;
 use super::producer::{Pace, Refused};
-use crate::outbox::Told;
 
 /// So long letters are sent before what comes from the log has its turn again.
 const RELEASE_FOR: Duration = Duration::from_secs(5);
@@ -110,9 +109,8 @@ impl Kafka {
     /// The message of a letter, made again; [`None`] if its event is no more, or does not say it any more.
     async fn record_of(&self, letter: &Letter) -> Result<Option<Record>, Failure> {
         let Some(event) = self.store.event_at(letter.position).await? else { return Ok(None) };
-        let Told::User(step) = self.folds.step(&event).await?;
         let is_it = |record: &Record| record.topic == letter.topic && record.id == letter.message_id;
-        Ok(Record::of_user(&step)?.into_iter().find(is_it))
+        Ok(Record::of_told(&self.folds.step(&event).await?)?.into_iter().find(is_it))
     }
 }
 

@@ -1,15 +1,16 @@
 //! A message as Kafka carries it.
 
 use chrono::{DateTime, Utc};
+use domain::access;
 use domain::user::User;
 use event_store::reader::Failure;
-use event_store::{Position, Step};
+use event_store::{Position, Recorded, Step, StoreError};
 use rdkafka::message::{Header, OwnedHeaders};
 use uuid::Uuid;
 
 use crate::forms::Form;
-use crate::outbox::json;
-use crate::payloads::{Addressed, Envelope, Time, TopicEvent, UserEvent};
+use crate::outbox::{Told, json};
+use crate::payloads::{AccessEnvelope, Addressed, Envelope, Time, TopicEvent, UserEvent};
 use crate::routes::{self, Message, USER_EVENTS};
 use crate::signing::{self, SigningKey};
 
@@ -23,7 +24,8 @@ pub struct Record {
     pub topic: &'static str,
     /// Its key: messages of one key stay in order.
     pub key: String,
-    /// Whom it is about, as in `ce_subject`: the id of the event's stream.
+    /// Whom it is about, as in `ce_subject`: the id of the event's stream, which is the user's where there
+    /// is one.
     pub subject: String,
     /// Its value.
     pub value: String,
@@ -42,6 +44,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// The messages of an event, in the order in which they are sent.
+    pub(super) fn of_told(told: &Told<'_>) -> Result<Vec<Self>, Failure> {
+        match told {
+            Told::User(step) => Self::of_user(step),
+            Told::Access(event) => {
+                let recorded = event.decode().map_err(StoreError::from)?;
+                Ok(Vec::from_iter(Self::of_access(&recorded)?))
+            }
+            Told::Nothing => Ok(Vec::new()),
+        }
+    }
+
     /// The messages of an event of a user, in the order in which they are sent.
     pub fn of_user(step: &Step<User>) -> Result<Vec<Self>, Failure> {
         let messages = routes::of_user(step);
@@ -56,6 +70,19 @@ impl Record {
             }
         }
         Ok(records)
+    }
+
+    /// The message of an event of how a user gets in.
+    pub fn of_access(recorded: &Recorded<access::Event>) -> Result<Option<Self>, Failure> {
+        let Some(event) = routes::of_access(recorded) else { return Ok(None) };
+        let (form, id) = (event.form(), recorded.event_id.to_string());
+        let value = json(&AccessEnvelope {
+            r#type: form.name,
+            timestamp: Time(recorded.recorded_at),
+            data: event,
+            event_id: &id,
+        })?;
+        Ok(Some(Self::of(recorded, USER_EVENTS, recorded.stream.id(), form, id, value)))
     }
 
     /// On `user.events`.
@@ -74,7 +101,7 @@ impl Record {
             event_id: &id,
             version: recorded.version,
         })?;
-        Ok(Self::of(step, USER_EVENTS, recorded.stream.id(), form, id, value))
+        Ok(Self::of(recorded, USER_EVENTS, recorded.stream.id(), form, id, value))
     }
 
     /// On the topic of the event, and a copy for each service concerned.
@@ -94,20 +121,19 @@ impl Record {
                 event_id: &id,
                 version: recorded.version,
             })?;
-            records.push(Self::of(step, topic, event.key(), event.form(), id, value));
+            records.push(Self::of(recorded, topic, event.key(), event.form(), id, value));
         }
         Ok(())
     }
 
-    fn of(
-        step: &Step<User>,
+    fn of<E>(
+        recorded: &Recorded<E>,
         topic: &'static str,
         key: &str,
         form: &'static Form,
         id: String,
         value: String,
     ) -> Self {
-        let recorded = &step.recorded;
         Self {
             topic,
             key: key.to_owned(),

@@ -13,7 +13,7 @@ use super::message::Record;
 use super::producer::{Pace, Producer, Refused, Trouble};
 use super::topics::Topics;
 use super::{KafkaOptions, checkpoint_topic, on_thread};
-use crate::outbox::{Folds, Told};
+use crate::outbox::Folds;
 
 /// How many events are read at once; their messages are one transaction.
 const BATCH: usize = 500;
@@ -107,14 +107,13 @@ async fn read(
             break;
         }
         to = event.position;
-        let Told::User(step) = folds.step(&event).await?;
         let is_wanted = |record: &Record| {
             (wanted.topics.is_empty() || wanted.topics.iter().any(|topic| topic == record.topic))
                 && wanted.key.as_ref().is_none_or(|key| *key == record.key)
                 && (wanted.except.is_empty()
                     || !wanted.except.contains(&(record.topic.to_owned(), record.id.clone())))
         };
-        let again = Record::of_user(&step)?.into_iter().filter(is_wanted);
+        let again = Record::of_told(&folds.step(&event).await?)?.into_iter().filter(is_wanted);
         records.extend(again.map(|record| Record { replay: Some(id), ..record }));
     }
     Ok((records, to))

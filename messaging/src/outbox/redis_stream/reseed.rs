@@ -1,6 +1,7 @@
 //! Finds the place to go on from when Redis has lost what we know it had.
 
-use domain::user;
+use domain::Aggregate;
+use domain::user::{self, User};
 use event_store::reader::{Failure, Reader, count_heal};
 use event_store::{Checkpoint, Position};
 use redis::streams::StreamRangeReply;
@@ -92,6 +93,9 @@ impl RedisStream {
             for event in upto.rev() {
                 if missing == 0 {
                     return Ok(known.behind(event));
+                }
+                if event.stream.category() != User::CATEGORY {
+                    continue;
                 }
                 let recorded = event.decode::<user::Event>().map_err(event_store::StoreError::from)?;
                 if routes::is_in_stream(&recorded.event) {
