@@ -84,25 +84,30 @@ pub fn decode<E: DeserializeOwned>(
 impl StoredEvent {
     /// This event, decoded.
     pub fn decode<E: DeserializeOwned>(&self) -> Result<Recorded<E>, CodecError> {
+        let Origin { actor, traceparent } = self.origin();
         Ok(Recorded {
             position: self.position,
             recorded_at: self.recorded_at,
             event_id: self.event_id,
             stream: self.stream.clone(),
             version: self.version,
-            traceparent: self.traceparent(),
+            actor,
+            traceparent,
             event: decode(&self.type_name, self.schema_version, &self.data)?,
         })
     }
 
-    fn traceparent(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Part {
-            traceparent: Option<String>,
-        }
+    fn origin(&self) -> Origin {
         // Metadata of another form is no reason not to read the event.
-        serde_json::from_slice::<Part>(&self.meta).ok()?.traceparent
+        serde_json::from_slice(&self.meta).unwrap_or_default()
     }
+}
+
+/// What who reads events wants to know of their metadata.
+#[derive(Default, Deserialize)]
+struct Origin {
+    actor: Option<String>,
+    traceparent: Option<String>,
 }
 
 #[cfg(test)]

@@ -153,6 +153,8 @@ pub struct Recorded<E> {
     pub stream: StreamId,
     /// Its place in its stream, from 1.
     pub version: Version,
+    /// [`Metadata::actor`] of it.
+    pub actor: Option<String>,
     /// [`Metadata::traceparent`] of it.
     pub traceparent: Option<String>,
     /// What happened.

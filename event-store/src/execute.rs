@@ -31,7 +31,9 @@ pub enum IfMatch {
 }
 
 impl IfMatch {
-    pub(crate) fn holds(&self, version: Version) -> bool {
+    /// Whether it holds on a stream at this version.
+    #[must_use]
+    pub fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,
             Self::Exists => version > 0,
@@ -159,6 +161,16 @@ impl<A: Aggregate> Commands<A> {
     /// The state of a stream as its events up to version `up_to` leave it.
     pub async fn load(&self, stream: &StreamId, up_to: Version) -> Result<Arc<Loaded<A>>, StoreError> {
         fold::load(&*self.store, stream, up_to).await.map(Arc::new)
+    }
+
+    /// The state of a stream as the log has it now: what is kept of it, and what stands behind that.
+    pub async fn current(&self, stream: &StreamId) -> Result<Arc<Loaded<A>>, Arc<StoreError>> {
+        let deadline = Instant::now() + PATIENCE;
+        let known = self.states().get(stream).map_or_else(Arc::default, |(kept, _)| kept);
+        let (commands, stream) = (self.clone(), stream.clone());
+        // A task of its own: a query that is dropped half-way costs its connection.
+        let read = tokio::spawn(async move { commands.newest(&stream, &known, deadline).await });
+        read.await.unwrap_or_else(|_| Err(Arc::new(StoreError::stopped())))
     }
 
     /// The newest state of a stream, of which one was known, unless it takes too long.

@@ -14,6 +14,7 @@
 mod census;
 mod difference;
 pub mod profile_cache;
+pub mod sessions;
 mod table;
 pub mod users;
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
-use domain::user::{Changes, Event, Profile, User};
-use domain::values::Patch;
+use domain::user::{Changes, Event, Profile, RoleAssigned, RoleRemoved, StatusChanged, User};
+use domain::values::{Patch, RoleName};
 use event_store::{Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use crate::sessions;
 use crate::table::{ApplyError, Projection};
 
 mod queries;
@@ -19,7 +20,7 @@ mod rebuild;
 mod tests;
 
 pub(crate) use queries::rows_and_position;
-pub use queries::{Filter, Finder, count, find_by_matricule, find_many, page};
+pub use queries::{Filter, Finder, administrators, count, find_by_matricule, find_many, page};
 pub use rebuild::{rebuild, verify};
 
 /// The projection.
@@ -90,7 +91,7 @@ impl UserRow {
             telephone: telephone.as_ref().map(|v| v.as_str().to_owned()),
             preferences: preferences.as_ref().map(|v| v.as_map().clone().into()),
             status: status.as_str().to_owned(),
-            roles: roles.iter().cloned().collect(),
+            roles: roles.iter().map(stored).collect(),
             email_verified: *email_verified,
             mfa_enabled: *mfa_enabled,
             user_type: user_type.map(|v| v.as_str().to_owned()),
@@ -113,6 +114,10 @@ impl Projection for Users {
             let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
             decoded.push(event.decode().map_err(undecodable)?);
         }
+        if decoded.is_empty() {
+            // Logins alone, or a password that was changed: of that sessions end, and no row is another.
+            return sessions::follow(connection, &decoded, events).await;
+        }
         let ids: Vec<String> = decoded.iter().map(|event| event.stream.id().to_owned()).collect();
         let mut rows: HashMap<&str, Option<UserRow>> = HashMap::new();
         let existing = rows_of(connection, &ids).await?;
@@ -130,7 +135,7 @@ impl Projection for Users {
         }
         let rows: Vec<UserRow> = rows.into_values().flatten().collect();
         put(connection, &rows).await?;
-        Ok(())
+        sessions::follow(connection, &decoded, events).await
     }
 }
 
@@ -143,7 +148,12 @@ fn created(event: &Recorded<Event>) -> Option<UserRow> {
             }
             User::Unregistered | User::Deleted { .. } => None,
         },
-        Event::Changed(_) | Event::Deleted(_) => None,
+        Event::Changed(_)
+        | Event::StatusChanged(_)
+        | Event::RoleAssigned(_)
+        | Event::RoleRemoved(_)
+        | Event::AdministratorConfirmed(_)
+        | Event::Deleted(_) => None,
     }
 }
 
@@ -155,11 +165,23 @@ fn changed(mut row: UserRow, event: &Recorded<Event>) -> Option<UserRow> {
     row.version = event.version;
     row.updated_at = event.recorded_at;
     match &event.event {
-        Event::Created(_) => {}
+        Event::Created(_) | Event::AdministratorConfirmed(_) => {}
         Event::Changed(changes) => row.change(changes),
+        Event::StatusChanged(StatusChanged { status, .. }) => status.as_str().clone_into(&mut row.status),
+        Event::RoleAssigned(RoleAssigned { role }) => {
+            // In the order of a set, which is what the fold has.
+            if let Err(place) = row.roles.binary_search_by(|one| one.as_str().cmp(role.as_str())) {
+                row.roles.insert(place, stored(role));
+            }
+        }
+        Event::RoleRemoved(RoleRemoved { role }) => row.roles.retain(|one| one != role.as_str()),
         Event::Deleted(_) => return None,
     }
     Some(row)
+}
+
+fn stored(role: &RoleName) -> String {
+    role.as_str().to_owned()
 }
 
 impl UserRow {

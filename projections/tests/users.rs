@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Aggregate;
-use domain::user::{Changes, Command, NewUser, User};
+use domain::user::{Changes, Command, NewUser, Status, User};
+use domain::values::{RoleName, Text};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, State, Trouble};
 use event_store::{
@@ -14,6 +15,7 @@ use event_store::{
     Request, StoredEvent, StreamId, SystemClock, UuidV7, Version,
 };
 use projections::Projection;
+use projections::sessions::{self, NewSession};
 use projections::users::{self, Filter, Finder, UserRow, Users};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -84,6 +86,20 @@ fn create(id: &str, fields: serde_json::Value) -> Command {
     Command::Create(Box::new(serde_json::from_value::<NewUser>(new).unwrap()))
 }
 
+/// A status or a role, as the fields happen to be.
+fn status_or_role(fields: &serde_json::Value) -> Command {
+    let role = |name: &str| RoleName::parse(name).unwrap();
+    match fields.to_string().len() % 8 {
+        0 => Command::ChangeStatus { to: Status::Suspended, reason: None },
+        1 => Command::ChangeStatus { to: Status::Active, reason: Text::parse("assez").ok() },
+        2 => Command::RemoveRole(role("admin")),
+        3 => Command::RemoveRole(role("B")),
+        4 | 5 => Command::AssignRole(role("admin")),
+        6 => Command::AssignRole(role("B")),
+        _ => Command::AssignRole(role("a")),
+    }
+}
+
 fn change(fields: serde_json::Value) -> Command {
     Command::Change(Box::new(serde_json::from_value::<Changes>(fields).unwrap()))
 }
@@ -131,7 +147,8 @@ async fn rows_are_the_fold_of_the_log_whatever_happens(pool: PgPool) {
                     for (user, what, fields) in steps {
                         let command = match what {
                             0..2 => create(&ids[user], serde_json::Value::Object(present(&fields))),
-                            2..7 => change(fields),
+                            2..6 => change(fields),
+                            6 => status_or_role(&fields),
                             _ => Command::Delete,
                         };
                         world.run(&ids[user], command).await;
@@ -330,4 +347,33 @@ async fn users_are_looked_up_in_the_indexes_even_of_an_empty_table(pool: PgPool)
         assert_eq!(users::find_many(&pool, &["u1".into(), "M-1".into()]).await.unwrap(), []);
     }
     assert_eq!(scans().await - before, 0);
+}
+
+/// As if who suspended the user had been killed before ending the sessions.
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn who_is_shut_out_has_no_session_even_if_nobody_ended_it(pool: PgPool) {
+    let world = World::new(pool.clone()).await;
+    world.run("u-1", create("u-1", json!({}))).await;
+    let session = |sid: u128, user_version| NewSession {
+        sid: uuid::Uuid::from_u128(sid),
+        user_id: "u-1",
+        user_version,
+        access_version: 1,
+        token_hash: b"hash",
+        ip_address: "127.0.0.1",
+        user_agent: None,
+    };
+    assert!(sessions::begin(&pool, &session(1, 1)).await.unwrap());
+    world.run("u-1", Command::ChangeStatus { to: Status::Suspended, reason: None }).await;
+    world.run("u-1", Command::ChangeStatus { to: Status::Active, reason: None }).await;
+    // Another process has seen that the user is active again, before the read model has.
+    assert!(sessions::begin(&pool, &session(3, 3)).await.unwrap());
+
+    let (progress, _stop) = world.start_runner();
+    assert!(progress.reaches(world.store.head().await.unwrap(), SOON).await);
+    let live = sessions::Sessions::new(pool.clone());
+    assert_eq!(live.holder(uuid::Uuid::from_u128(1)).await.unwrap(), None);
+    assert!(live.holder(uuid::Uuid::from_u128(3)).await.unwrap().is_some());
+    // A login that looked at the user's status before the suspension comes too late.
+    assert!(!sessions::begin(&pool, &session(4, 1)).await.unwrap());
 }

@@ -198,6 +198,17 @@ pub fn probing(options: PgConnectOptions) -> PgConnectOptions {
 /// without trying it that has rested, and gives up soon.
 #[must_use]
 pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    // Nothing that is acknowledged is written here; a notification must not wait for a disk.
+    pool_with(options, connections, "off")
+}
+
+/// The same, for what is acknowledged: it is on disk before.
+#[must_use]
+pub fn durable_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    pool_with(options, connections, "on")
+}
+
+fn pool_with(options: PgConnectOptions, connections: u32, synchronous_commit: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -215,8 +226,7 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
                 .options([
                     ("statement_timeout", "5s"),
                     ("lock_timeout", "1s"),
-                    // Nothing that is acknowledged is written here; a notification must not wait for a disk.
-                    ("synchronous_commit", "off"),
+                    ("synchronous_commit", synchronous_commit),
                 ])
                 .log_statements(tracing::log::LevelFilter::Trace),
         )

@@ -87,6 +87,22 @@ async fn simultaneous_updates_from_two_processes_all_succeed(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn the_current_state_is_what_anyone_has_written_by_now(pool: PgPool) {
+    let (one, two) = (process(&pool).await, process(&pool).await);
+    let stream = StreamId::new("counter", "a");
+    let current = async || {
+        let now = one.current(&stream).await.unwrap();
+        (now.state.value, now.version)
+    };
+    assert_eq!(current().await, (0, 0));
+    for n in 1..=5 {
+        let writer = if n % 2 == 0 { &one } else { &two };
+        writer.execute(request("a", Command::Add(1))).await.unwrap();
+        assert_eq!(current().await, (i64::from(n), n));
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn neither_of_two_busy_processes_is_starved(pool: PgPool) {
     let (one, two) = (process(&pool).await, process(&pool).await);
     let both = (0..32).map(|i| {

@@ -77,6 +77,26 @@ pub(crate) async fn rows_and_position(
     Ok((rows, Position::new(position.unwrap_or(0))))
 }
 
+/// The ids of the first `limit` users who have the role `admin` and may log in, but for those named.
+pub async fn administrators(
+    pool: &PgPool,
+    but_for: &[String],
+    limit: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT id FROM users_v1
+        WHERE status = 'active' AND 'admin' = ANY (roles) AND id <> ALL ($1)
+        ORDER BY id
+        LIMIT $2
+        "#,
+        but_for,
+        limit
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// Which users a list holds; all, unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use domain::Aggregate;
+use domain::user::User;
 use event_store::reader::Failure;
-use event_store::{Checkpoint, Position, Subscription};
-use sqlx::PgPool;
+use event_store::{Checkpoint, EventStore, Position, Subscription};
+use sqlx::{PgConnection, PgPool};
 
 use super::{UserRow, Users, put};
 use crate::census::Census;
 use crate::difference::Difference;
-use crate::table::{Projection, checkpoint, place, take_over};
+use crate::sessions;
+use crate::table::{ApplyError, Projection, checkpoint, place, take_over};
 
 /// How many rows are written at once.
 const CHUNK: usize = 1_000;
@@ -37,6 +40,27 @@ pub async fn verify(
     }
     differences.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(differences)
+}
+
+/// What the reader would have done beside the rows, had it come as far by itself.
+async fn end_sessions(
+    connection: &mut PgConnection,
+    store: &dyn EventStore,
+    mut after: Position,
+    to: Position,
+) -> Result<(), Failure> {
+    while after < to {
+        let events = store.read_all(after, CHUNK).await?;
+        let Some(last) = events.last() else { return Ok(()) };
+        after = last.position;
+        let mut users = Vec::new();
+        for event in events.iter().filter(|event| event.stream.category() == User::CATEGORY) {
+            let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
+            users.push(event.decode().map_err(undecodable)?);
+        }
+        sessions::follow(connection, &users, &events).await?;
+    }
+    Ok(())
 }
 
 async fn snapshot(census: &Census, pool: &PgPool) -> Result<(Checkpoint, Vec<UserRow>), sqlx::Error> {
@@ -84,6 +108,7 @@ pub async fn rebuild(
     for chunk in rows.chunks(CHUNK) {
         put(&mut transaction, chunk).await?;
     }
+    end_sessions(&mut transaction, &*store, known.position, census.checkpoint().position).await?;
     place(&mut transaction, Users::NAME, census.checkpoint()).await?;
     transaction.commit().await?;
     Ok(rows.len())

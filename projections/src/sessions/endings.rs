@@ -1,0 +1,56 @@
+//! Sessions that end because of what the log says.
+//!
+//! Who carries out such a command ends them itself before it answers; this makes up for who was killed in
+//! between.
+
+use domain::Aggregate;
+use domain::access::{self, Access, PasswordChanged, SessionEnded};
+use domain::user::{self, Status, StatusChanged};
+use event_store::{Recorded, StoredEvent};
+use sqlx::PgConnection;
+
+use super::{Floor, end_below};
+use crate::table::ApplyError;
+
+/// Ends the sessions of those who may not log in any more, or have another password.
+pub(crate) async fn follow(
+    connection: &mut PgConnection,
+    users: &[Recorded<user::Event>],
+    events: &[StoredEvent],
+) -> Result<(), ApplyError> {
+    for event in users {
+        if shuts_out(&event.event) {
+            end_below(connection, event.stream.id(), Floor::User(event.version)).await?;
+        }
+    }
+    for event in events.iter().filter(|event| event.stream.category() == Access::CATEGORY) {
+        let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
+        let event = event.decode::<access::Event>().map_err(undecodable)?;
+        match &event.event {
+            access::Event::PasswordChanged(PasswordChanged { kept_session, .. }) => {
+                let floor = Floor::Password { version: event.version, kept: *kept_session };
+                end_below(connection, event.stream.id(), floor).await?;
+            }
+            access::Event::PasswordSet(_)
+            | access::Event::PasswordRehashed(_)
+            | access::Event::LoggedIn(_)
+            | access::Event::LoginFailed(_) => {}
+            access::Event::SessionEnded(SessionEnded { session, .. }) => {
+                super::end(&mut *connection, *session).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shuts_out(event: &user::Event) -> bool {
+    match event {
+        user::Event::StatusChanged(StatusChanged { status, .. }) => *status != Status::Active,
+        user::Event::Deleted(_) => true,
+        user::Event::Created(_)
+        | user::Event::Changed(_)
+        | user::Event::RoleAssigned(_)
+        | user::Event::RoleRemoved(_)
+        | user::Event::AdministratorConfirmed(_) => false,
+    }
+}
