@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{AuthMode, Config, Database, Kafka, Redis, Role};
+use command_api::auth::AuthMode;
+
+use crate::config::{Config, Database, Kafka, Redis, Role};
 use crate::servers::Servers;
 
 /// What was started and what to try.
@@ -15,7 +17,7 @@ pub(crate) struct Banner<'a> {
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { config, port, servers } = self;
-        let base = format!("http://{}:{port}", self.host());
+        let base = format!("{}://{}:{port}", config.transport.scheme(), self.host());
         writeln!(f, "\nannuaire {} is up\n", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "  HTTP        {base}   (health: /health, figures: /metrics)")?;
         let data = config.data_dir.display();
@@ -51,8 +53,10 @@ impl fmt::Display for Banner<'_> {
             (None, Kafka::Embedded) => {}
         }
         writeln!(f, "  Roles       {}", config.roles)?;
-        if config.auth_mode == AuthMode::Open {
+        if config.auth.mode == AuthMode::Open {
             writeln!(f, "  Access      open: no authentication, every caller is an administrator")?;
+        } else {
+            writeln!(f, "  Access      with a token of POST /login, as Authorization: Bearer")?;
         }
         if config.roles.contains(Role::Api) {
             writeln!(

@@ -11,6 +11,8 @@ use crate::tools::events::{self, Events};
 use crate::tools::outbox::{self, Outbox};
 use crate::tools::print::print;
 use crate::tools::projections::{self, Projections};
+use crate::tools::tokens::{self, Tokens};
+use crate::tools::users::{self, Users};
 use crate::tools::{Absent, Tools};
 use crate::{migrate, serve, telemetry, tools, topics};
 
@@ -47,6 +49,12 @@ enum Command {
     /// The read models: how far they are, whether they are right, and made again
     #[command(subcommand)]
     Projections(Projections),
+    /// Users
+    #[command(subcommand)]
+    Users(Users),
+    /// Access tokens of services
+    #[command(subcommand)]
+    Tokens(Tokens),
     /// What other programs may rely on, as documents
     #[command(subcommand)]
     Contract(Contract),
@@ -103,6 +111,8 @@ impl Cli {
             Command::Projections(command) => {
                 look(async |tools| projections::run(tools, &command).await).await
             }
+            Command::Users(command) => look(async |tools| users::run(tools, &command).await).await,
+            Command::Tokens(command) => look(async |tools| tokens::run(tools, &command).await).await,
             Command::Contract(command) => contract::run(&command),
             Command::Config { json } => print(&config_text(json)?).map(drop),
         }

@@ -5,10 +5,12 @@
 //! is the one place that reads the environment. A new setting is one line in
 //! [`config::settings`] and one in [`config::Config`].
 
+mod auth;
 mod banner;
 pub mod cli;
 pub mod config;
 mod contract;
+mod descriptors;
 pub mod fatal;
 mod figures;
 pub mod http;
@@ -20,6 +22,7 @@ pub mod serve;
 mod servers;
 mod startup;
 pub mod telemetry;
+pub mod tls;
 mod tools;
 mod topics;
 mod urls;

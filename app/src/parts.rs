@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::{Api, Condition, Probe, Readiness};
+use command_api::{Api, Condition, Probe, Readiness, Transport};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
 use event_store::{Appender, Commands, EventStore, LogId, SystemClock, UuidV7};
@@ -19,6 +19,7 @@ use rdkafka::ClientConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth;
 use crate::config::{self, Config, Role};
 use crate::contract;
 use crate::fatal::Fatal;
@@ -52,6 +53,7 @@ impl Parts {
         urls: &Urls,
         store: &Arc<PostgresStore>,
         metrics: PrometheusHandle,
+        transport: Transport,
     ) -> Result<Self, Fatal> {
         let log: Arc<dyn EventStore> = store.clone();
         let pool = postgres::pool(postgres::probing(urls.read_models.clone()), QUERY_CONNECTIONS);
@@ -135,12 +137,11 @@ impl Parts {
             readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
         }
 
-        if has(Role::Api) {
-            figures::begin_commands();
-        }
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
         let api = Api {
-            users: Commands::new(log, appender),
+            auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), &pool).await?,
+            users: Commands::new(log.clone(), appender.clone()),
+            administrators: Commands::new(log, appender),
             finder: Finder::new(pool.clone()),
             pool,
             progress: users_progress,
@@ -149,7 +150,12 @@ impl Parts {
             readiness: Readiness::new(probes),
             published: contract::published(),
             metrics,
+            transport,
         };
+        if has(Role::Api) {
+            figures::begin_commands();
+            background.extend(auth::work(&config.auth, &api));
+        }
         Ok(Self { api, readers, background })
     }
 }

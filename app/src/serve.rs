@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use command_api::auth::AuthMode;
+use command_api::{RateLimit, Transport};
 use event_store::UuidV7;
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::banner::Banner;
-use crate::config::{AuthMode, Config, Role};
+use crate::config::{Config, Role};
 use crate::fatal::Fatal;
 use crate::local::Postgres;
 use crate::parts::Parts;
 use crate::servers::Servers;
+use crate::tls::Tls;
 use crate::urls::Urls;
-use crate::{http, startup, telemetry};
+use crate::{config, http, startup, telemetry};
 
 /// Signals that come so soon after another are the same: to a process, then to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -41,9 +44,11 @@ pub async fn run(config: Config) -> Result<(), Fatal> {
 }
 
 async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> Result<(), Fatal> {
-    if config.auth_mode == AuthMode::Open {
+    if config.auth.mode == AuthMode::Open {
         tracing::warn!("No authentication: whoever reaches the port acts as an administrator");
     }
+    let tls = config.transport.tls.clone().map(Tls::new).transpose();
+    let tls = tls.map_err(|e| Fatal::new("can't serve HTTPS", e))?;
     let metrics = telemetry::metrics()?;
     let urls = Urls::of(config, servers.postgres.as_ref().map(Postgres::connect_options));
     let sockets = config.http.host.sockets(config.http.port);
@@ -54,14 +59,17 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(config.http.port, |a| a.port());
 
     // Who asks while the log is awaited gets an answer, too.
-    let (current, router) = watch::channel(command_api::starting_router(metrics.clone(), Arc::new(UuidV7)));
-    let http = tokio::spawn(http::serve(listeners, http::latest(router), stop.clone()));
+    let transport = transport(&config.transport);
+    let starting = command_api::starting_router(metrics.clone(), Arc::new(UuidV7), transport.clone());
+    let (current, router) = watch::channel(starting);
+    let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
+    let http = tokio::spawn(http::serve(listeners, acceptor, http::latest(router), stop.clone()));
     let store = tokio::select! {
         store = startup::open_log(config, &urls) => Arc::new(store?),
         () = stop.cancelled() => return Ok(()),
     };
     let Parts { api, readers, background } =
-        Parts::wire(config, servers, &urls, &store, metrics.clone()).await?;
+        Parts::wire(config, servers, &urls, &store, metrics.clone(), transport).await?;
     let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
     let _starting = current.send_replace(if config.roles.contains(Role::Api) {
         command_api::router(api)
@@ -79,6 +87,9 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         tasks.spawn(end.clone().run_until_cancelled_owned(work));
     }
     tasks.spawn(end.clone().run_until_cancelled_owned(telemetry::keep_up(metrics)));
+    if let Some(tls) = tls {
+        tasks.spawn(end.clone().run_until_cancelled_owned(tls.follow()));
+    }
     let maintained = store.clone();
     tasks.spawn(end.clone().run_until_cancelled_owned(async move { maintained.maintain().await }));
     tasks.close();
@@ -103,6 +114,15 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         tokio::time::timeout(END_WITHIN, async { tokio::join!(pool.close(), store.pool().close()) }).await;
     tracing::info!("Stopped");
     Ok(())
+}
+
+fn transport(settings: &config::Transport) -> Transport {
+    let config::Transport { tls: _, proxies, origins, rate_limit } = settings;
+    Transport {
+        proxies: proxies.clone(),
+        origins: origins.clone(),
+        rate_limit: rate_limit.map(RateLimit::per_second),
+    }
 }
 
 fn stop_on_signals() -> Result<CancellationToken, Fatal> {

@@ -1,4 +1,6 @@
-//! The body of a request: a JSON object of at most 1 MiB.
+//! The body of a request: a JSON object, of a bounded size and sent within a bounded time.
+
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
@@ -7,8 +9,14 @@ use futures::StreamExt;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::paths;
 
 const MAX_BYTES: usize = 1024 * 1024;
+/// Where passwords and tokens come in: nobody is to make us hash much.
+const MAX_BYTES_OF_SECRETS: usize = 8 * 1024;
+
+/// Well before a client gets its answer in any case, so that it hears why.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A JSON object, with the bytes it was read from.
 #[derive(Debug)]
@@ -24,7 +32,8 @@ impl<S: Sync> FromRequest<S> for JsonObject {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let bytes = read(request).await?;
+        let limit = limit(request.uri().path());
+        let bytes = read(request, limit, SENT_WITHIN).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self { bytes, fields }),
             Ok(_) => Err(ApiError::invalid("body", "objet JSON attendu")),
@@ -33,10 +42,19 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+/// How many bytes a body that is sent there may have.
+fn limit(path: &str) -> usize {
+    if paths::is_authentication(path) { MAX_BYTES_OF_SECRETS } else { MAX_BYTES }
+}
+
+async fn read(request: Request, limit: usize, within: Duration) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(within, read_all(request, limit)).await.map_err(|_| ApiError::TooSlow)?
+}
+
+async fn read_all(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > MAX_BYTES) {
+    if announced.is_some_and(|length: usize| length > limit) {
         return Err(ApiError::TooLarge);
     }
     let mut chunks = request.into_body().into_data_stream();
@@ -44,7 +62,7 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     while let Some(chunk) = chunks.next().await {
         // Broke off: nobody waits for the answer.
         let chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
-        if read.len() + chunk.len() > MAX_BYTES {
+        if read.len() + chunk.len() > limit {
             return Err(ApiError::TooLarge);
         }
         read.extend_from_slice(&chunk);
@@ -94,7 +112,11 @@ mod tests {
     }
 
     async fn read_as_json(body: impl Into<Body>) -> Result<JsonObject, ApiError> {
-        let request = Request::builder().header("content-type", "application/json");
+        read_at("/", body).await
+    }
+
+    async fn read_at(path: &str, body: impl Into<Body>) -> Result<JsonObject, ApiError> {
+        let request = Request::builder().uri(path).header("content-type", "application/json");
         JsonObject::from_request(request.body(body.into()).unwrap(), &()).await
     }
 
@@ -160,5 +182,41 @@ mod tests {
         let chunks = (0..3).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; MAX_BYTES / 2])));
         let error = read_as_json(Body::from_stream(futures::stream::iter(chunks))).await.unwrap_err();
         assert!(matches!(error, ApiError::TooLarge), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_with_a_password_or_a_token_has_at_most_8_kib() {
+        let of_length = |length: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(length - 8));
+        for path in [
+            "/login",
+            "/refresh",
+            "/logout",
+            "/validate",
+            "/password/forgot",
+            "/password/reset",
+            "/email/verify",
+            "/u1/password",
+        ] {
+            assert!(read_at(path, of_length(8192)).await.is_ok(), "{path}");
+            let error = read_at(path, of_length(8193)).await.unwrap_err();
+            assert!(matches!(error, ApiError::TooLarge), "{path}: {error:?}");
+        }
+        for path in ["/", "/u1", "/batch", "/login/x"] {
+            assert!(read_at(path, of_length(8193)).await.is_ok(), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_awaited_for_long() {
+        let drops = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b" ")));
+        let slowly = drops.then(|it| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            it
+        });
+        let nothing = futures::stream::pending::<std::io::Result<Bytes>>();
+        for body in [Body::from_stream(nothing), Body::from_stream(slowly)] {
+            let error = read(Request::new(body), MAX_BYTES, Duration::from_millis(100)).await.unwrap_err();
+            assert!(matches!(error, ApiError::TooSlow), "{error:?}");
+        }
     }
 }

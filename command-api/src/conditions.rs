@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use event_store::{IdempotencyKey, IfMatch, Metadata, Position};
 
+use crate::auth::Caller;
 use crate::entity_tags::{EntityTag, EntityTags};
 use crate::envelope::RequestId;
 use crate::error::{ApiError, Detail};
@@ -14,8 +15,6 @@ use crate::traceparent::TraceParent;
 
 /// How long the answer to a command waits for the read model.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Who asks, as long as nobody says who it is.
-const ANYONE: &str = "anonymous";
 
 /// What the headers of a command ask.
 pub(crate) struct Terms {
@@ -23,9 +22,43 @@ pub(crate) struct Terms {
     pub(crate) if_match: IfMatch,
     /// How long its answer may wait for the read model.
     pub(crate) patience: Duration,
+    cause: Cause,
+    scope: Option<Scope>,
+}
+
+/// Who caused what a request changes, and by which request.
+pub(crate) struct Cause {
+    actor: String,
     request_id: RequestId,
     traceparent: Option<TraceParent>,
-    scope: Option<Scope>,
+}
+
+impl Cause {
+    /// What the log keeps of the request.
+    pub(crate) fn metadata(&self) -> Metadata {
+        self.metadata_of(&self.actor)
+    }
+
+    /// The same, of somebody who has just shown who it is.
+    pub(crate) fn metadata_of(&self, actor: &str) -> Metadata {
+        Metadata {
+            actor: actor.to_owned(),
+            correlation_id: Some(self.request_id.as_str().to_owned()),
+            traceparent: self.traceparent.as_ref().map(|it| it.as_str().to_owned()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Cause {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        Ok(Self {
+            actor: Caller::of(parts)?.actor().to_owned(),
+            request_id: RequestId::of(parts)?,
+            traceparent: TraceParent::of(&parts.headers),
+        })
+    }
 }
 
 /// What an idempotency key is unique in, and the key.
@@ -39,23 +72,20 @@ impl Terms {
     /// The key under which a request with this body counts once.
     pub(crate) fn key(&self, body: &[u8]) -> Option<IdempotencyKey> {
         let Scope { method, path, key } = self.scope.as_ref()?;
-        Some(IdempotencyKey::new(&[ANYONE, method, path, key], body))
+        Some(IdempotencyKey::new(&[&self.cause.actor, method, path, key], body))
     }
 
     /// What the log keeps of the request.
     pub(crate) fn metadata(&self) -> Metadata {
-        Metadata {
-            actor: ANYONE.to_owned(),
-            correlation_id: Some(self.request_id.as_str().to_owned()),
-            traceparent: self.traceparent.as_ref().map(|it| it.as_str().to_owned()),
-        }
+        self.cause.metadata()
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Terms {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let cause = Cause::from_request_parts(parts, state).await?;
         let mut wrong = Vec::new();
         let if_match = if_match(&parts.headers).unwrap_or_else(|detail| {
             wrong.push(detail);
@@ -73,8 +103,7 @@ impl<S: Sync> FromRequestParts<S> for Terms {
         Ok(Self {
             if_match,
             patience: if prefers_no_wait(&parts.headers) { Duration::ZERO } else { PATIENCE },
-            request_id: RequestId::of(parts)?,
-            traceparent: TraceParent::of(&parts.headers),
+            cause,
             scope,
         })
     }
@@ -111,7 +140,8 @@ pub(crate) fn has_already(headers: &HeaderMap, version: i32) -> bool {
     }
 }
 
-fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
+/// On which versions a command may be carried out.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Detail> {
     let refused = |()| Detail::new("If-Match", "liste d'étiquettes fortes attendue, par exemple \"3\", ou *");
     let Some(header) = list_of(headers, header::IF_MATCH.as_str()).map_err(refused)? else {
         return Ok(IfMatch::Any);

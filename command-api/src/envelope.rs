@@ -1,4 +1,4 @@
-//! What every request and every answer have in common: an id, an access line,
+//! What every request and every answer have in common: a client, an id, an access line,
 //! a measurement, headers, and an answer even when a handler panics.
 
 use std::any::Any;
@@ -16,9 +16,10 @@ use event_store::IdSource;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::answer;
 use crate::error::ApiError;
 use crate::traceparent::TraceParent;
+use crate::transport::{self, Transport};
+use crate::{answer, cors, paths, rate_limit};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,8 +35,15 @@ const CLIENT_GONE: u16 = 499;
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Puts around `routes` what all of them have in common.
-pub(crate) fn around(routes: Router, ids: Arc<dyn IdSource>) -> Router {
-    routes.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn_with_state(ids, observe))
+pub(crate) fn around(routes: Router, ids: Arc<dyn IdSource>, transport: Transport) -> Router {
+    let Transport { proxies, origins, rate_limit } = transport;
+    // The last is the outermost. A page may read that it asks too often, and that is no request less.
+    routes
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(rate_limit, rate_limit::keep))
+        .layer(middleware::from_fn_with_state(origins, cors::answer))
+        .layer(middleware::from_fn_with_state(ids, observe))
+        .layer(middleware::from_fn_with_state(proxies, transport::identify))
 }
 
 fn panicked(_payload: Box<dyn Any + Send>) -> Response {
@@ -81,6 +89,7 @@ async fn observe(State(ids): State<Arc<dyn IdSource>>, mut request: Request, nex
     let id = RequestId::taken_or_made(request.headers(), &*ids);
     let method = request.method().clone();
     let route = route(request.extensions());
+    let keeps_secrets = paths::is_authentication(request.uri().path());
     request.extensions_mut().insert(id.clone());
     let trace = TraceParent::of(request.headers());
     let trace_id = trace.as_ref().map(TraceParent::trace_id);
@@ -91,7 +100,7 @@ async fn observe(State(ids): State<Arc<dyn IdSource>>, mut request: Request, nex
         let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
         let mut response = answer.unwrap_or_else(|late| ApiError::unavailable(late).into_response());
         access.status = response.status().as_u16();
-        finish(&mut response, &access.method, &id);
+        finish(&mut response, &access.method, keeps_secrets, &id);
         response
     };
     answered.instrument(span).await
@@ -102,7 +111,7 @@ fn route(extensions: &Extensions) -> Arc<str> {
     extensions.get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).into()
 }
 
-fn finish(response: &mut Response, method: &Method, id: &RequestId) {
+fn finish(response: &mut Response, method: &Method, keeps_secrets: bool, id: &RequestId) {
     let is_read = method == Method::GET || method == Method::HEAD;
     let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let headers = response.headers_mut();
@@ -114,7 +123,9 @@ fn finish(response: &mut Response, method: &Method, id: &RequestId) {
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
-    set(header::CACHE_CONTROL, if is_read { "private, no-cache" } else { "no-store" });
+    set(header::CACHE_CONTROL, if is_read && !keeps_secrets { "private, no-cache" } else { "no-store" });
+    // What is read depends on who reads it; whether a page may see it, on the page.
+    set(header::VARY, if is_read { "Authorization, Cookie, Origin" } else { "Origin" });
     if let Some(id) = id.header() {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -158,7 +169,7 @@ mod tests {
             .route("/boom/{it}", get(boom))
             .route("/gone", get(|| async { StatusCode::NOT_MODIFIED }))
             .fallback(|| async { ApiError::NoSuchRoute });
-        around(routes, Arc::new(UuidV7))
+        around(routes, Arc::new(UuidV7), Transport::default())
     }
 
     async fn get_with(path: &str, headers: &[(&str, &str)]) -> Response {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::user::Rejection;
+use domain::{access, administrators};
 use event_store::{ExecuteError, StoreError};
 use serde::Serialize;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 
+use crate::administrators::Refusal;
 use crate::answer;
 
 /// When to ask again, in seconds.
@@ -39,12 +41,25 @@ pub(crate) enum ApiError {
     MalformedJson,
     UnsupportedMediaType,
     TooLarge,
+    /// The client took too long to send the body.
+    TooSlow,
     NoSuchRoute,
     MethodNotAllowed,
+    MissingToken,
+    InvalidToken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    Forbidden,
+    AccountSuspended,
     User(Rejection),
+    Administrators(administrators::Rejection),
     CustomerNotFound,
     VersionConflict,
     KeyReused,
+    /// Asking again helps after so many seconds.
+    RateLimited {
+        retry_after: u64,
+    },
     /// Asking again may help.
     Unavailable(Cause),
     /// A fault of ours.
@@ -84,16 +99,27 @@ impl ApiError {
             Self::MalformedJson => (StatusCode::BAD_REQUEST, "MALFORMED_JSON"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::MissingToken => (StatusCode::UNAUTHORIZED, "MISSING_TOKEN"),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
+            Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
+            Self::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::AccountSuspended => (StatusCode::FORBIDDEN, "ACCOUNT_SUSPENDED"),
             Self::User(Rejection::NotFound) => (StatusCode::NOT_FOUND, "USER_NOT_FOUND"),
             Self::User(Rejection::IdTaken) => (StatusCode::CONFLICT, "ID_TAKEN"),
             Self::User(Rejection::MatriculeTaken) => (StatusCode::CONFLICT, "MATRICULE_TAKEN"),
             Self::User(Rejection::EmailTaken) => (StatusCode::CONFLICT, "EMAIL_TAKEN"),
             Self::User(Rejection::UsernameTaken) => (StatusCode::CONFLICT, "USERNAME_TAKEN"),
+            Self::User(Rejection::Administrator) | Self::Administrators(_) => {
+                (StatusCode::CONFLICT, "INVALID_STATE")
+            }
             Self::CustomerNotFound => (StatusCode::NOT_FOUND, "CUSTOMER_NOT_FOUND"),
             Self::VersionConflict => (StatusCode::PRECONDITION_FAILED, "VERSION_CONFLICT"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::Internal(_) | Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
@@ -102,15 +128,24 @@ impl ApiError {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::User(rejection) => return rejection.to_string(),
+            Self::Administrators(rejection) => return rejection.to_string(),
             Self::Invalid(_) => "Données invalides",
             Self::MalformedJson => "Le corps de la requête n'est pas un JSON valide",
             Self::UnsupportedMediaType => "Le corps doit être du JSON en UTF-8 (application/json)",
-            Self::TooLarge => "Le corps de la requête dépasse 1 Mio",
+            Self::TooLarge => "Le corps de la requête dépasse la taille permise",
+            Self::TooSlow => "Le corps de la requête n'est pas arrivé à temps",
             Self::NoSuchRoute => "Ressource non trouvée",
             Self::MethodNotAllowed => "Méthode non autorisée pour cette ressource",
+            Self::MissingToken => "Token d'authentification requis",
+            Self::InvalidToken => "Token invalide ou expiré",
+            Self::InvalidCredentials => "Identifiants invalides",
+            Self::InvalidRefreshToken => "Session invalide ou expirée, reconnectez-vous",
+            Self::Forbidden => "Accès refusé",
+            Self::AccountSuspended => "Ce compte n'est pas actif",
             Self::CustomerNotFound => "Client non trouvé",
             Self::VersionConflict => "La ressource a changé depuis la version attendue",
             Self::KeyReused => "Cette clé d'idempotence a déjà servi pour une autre requête",
+            Self::RateLimited { .. } => "Trop de requêtes, réessayez plus tard",
             Self::Unavailable(_) => UNAVAILABLE,
             Self::Internal(_) | Self::Panicked => "Erreur interne du serveur",
         }
@@ -126,6 +161,23 @@ impl ApiError {
         see(&ErrorBody { success: false, message: &self.message(), code: self.status().1, details })
     }
 
+    fn retry_after(&self) -> Option<HeaderValue> {
+        match self {
+            Self::RateLimited { retry_after } => Some((*retry_after).into()),
+            Self::Unavailable(_) => Some(RETRY_AFTER),
+            _ => None,
+        }
+    }
+
+    /// What is behind a fault of ours, for the log: as text, since what PostgreSQL says beside its message
+    /// may hold a row.
+    pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Internal(cause) | Self::Unavailable(cause) => Some(&**cause),
+            _ => None,
+        }
+    }
+
     fn log(&self) {
         match self {
             Self::Internal(cause) => {
@@ -138,12 +190,21 @@ impl ApiError {
             | Self::MalformedJson
             | Self::UnsupportedMediaType
             | Self::TooLarge
+            | Self::TooSlow
             | Self::NoSuchRoute
             | Self::MethodNotAllowed
+            | Self::MissingToken
+            | Self::InvalidToken
+            | Self::InvalidCredentials
+            | Self::InvalidRefreshToken
+            | Self::Forbidden
+            | Self::AccountSuspended
             | Self::User(_)
+            | Self::Administrators(_)
             | Self::CustomerNotFound
             | Self::VersionConflict
             | Self::KeyReused
+            | Self::RateLimited { .. }
             | Self::Panicked => {}
         }
     }
@@ -186,22 +247,68 @@ impl IntoResponse for ApiError {
         // Strings alone always become JSON.
         let body = self.with_body(|body| serde_json::to_vec(body).unwrap_or_default());
         let mut response = answer::with_json(status, body.into());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds);
+        }
+        match self {
+            // What is still on its way is no request.
+            Self::TooSlow => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            // RFC 9110, 11.6.1.
+            Self::MissingToken | Self::InvalidToken => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
         }
         response
     }
 }
 
-impl From<ExecuteError<Rejection>> for ApiError {
-    fn from(error: ExecuteError<Rejection>) -> Self {
+/// How a refusal of an aggregate's rules is told.
+pub(crate) trait Told: Error + Send + Sync + 'static {
+    fn told(self) -> ApiError;
+}
+
+impl Told for Rejection {
+    fn told(self) -> ApiError {
+        ApiError::User(self)
+    }
+}
+
+impl Told for administrators::Rejection {
+    fn told(self) -> ApiError {
+        ApiError::Administrators(self)
+    }
+}
+
+impl Told for access::Rejection {
+    fn told(self) -> ApiError {
+        match self {
+            Self::PasswordHasChanged => ApiError::InvalidCredentials,
+        }
+    }
+}
+
+impl<R: Told> From<ExecuteError<R>> for ApiError {
+    fn from(error: ExecuteError<R>) -> Self {
         match error {
-            ExecuteError::Rejected(rejection) => Self::User(rejection),
+            ExecuteError::Rejected(rejection) => rejection.told(),
             ExecuteError::VersionMismatch { .. } => Self::VersionConflict,
             ExecuteError::KeyReused => Self::KeyReused,
             ExecuteError::NotFoundByClaim => Self::User(Rejection::NotFound),
-            ExecuteError::Overloaded => Self::unavailable(error),
+            ExecuteError::Overloaded => Self::unavailable("too many commands wait"),
             ExecuteError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::User(error) => error.into(),
+            Refusal::Other(error) => error,
         }
     }
 }
@@ -256,59 +363,4 @@ fn may_pass(error: &sqlx::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::to_bytes;
-
-    use super::*;
-
-    async fn answered(error: ApiError) -> (u16, Option<String>, String) {
-        let response = error.into_response();
-        let retry = response.headers().get("retry-after").map(|v| v.to_str().unwrap().to_owned());
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, retry, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_fault_of_ours_tells_nothing_of_its_cause() {
-        let (status, retry, body) = answered(ApiError::internal("secret of the database")).await;
-        assert_eq!((status, retry), (500, None));
-        assert_eq!(body, r#"{"success":false,"message":"Erreur interne du serveur","code":"INTERNAL"}"#);
-    }
-
-    #[tokio::test]
-    async fn a_database_out_of_reach_is_asked_again_in_a_second() {
-        let unavailable = r#"{"success":false,"message":"Service momentanément indisponible, réessayez","code":"UNAVAILABLE"}"#;
-        for error in [
-            ApiError::from(sqlx::Error::PoolTimedOut),
-            ApiError::from(sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into())),
-            ApiError::from(StoreError::Unavailable("gone".into())),
-            ApiError::from(ExecuteError::Overloaded),
-        ] {
-            assert_eq!(answered(error).await, (503, Some("1".to_owned()), unavailable.to_owned()));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_log_that_refuses_or_is_corrupt_is_a_fault_of_ours() {
-        for error in [StoreError::Refused("a".into()), StoreError::Corrupt("b".into())] {
-            assert_eq!(answered(error.into()).await.0, 500);
-        }
-        assert_eq!(answered(sqlx::Error::RowNotFound.into()).await.0, 500);
-    }
-
-    #[tokio::test]
-    async fn every_refusal_of_a_user_has_its_code() {
-        for (rejection, status, code) in [
-            (Rejection::NotFound, 404, "USER_NOT_FOUND"),
-            (Rejection::IdTaken, 409, "ID_TAKEN"),
-            (Rejection::MatriculeTaken, 409, "MATRICULE_TAKEN"),
-            (Rejection::EmailTaken, 409, "EMAIL_TAKEN"),
-            (Rejection::UsernameTaken, 409, "USERNAME_TAKEN"),
-        ] {
-            let (found, _, body) = answered(ApiError::User(rejection.clone())).await;
-            assert_eq!(found, status);
-            assert_eq!(body, format!(r#"{{"success":false,"message":"{rejection}","code":"{code}"}}"#));
-        }
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody, RETRY_AFTER};
-use crate::{Api, answer, envelope};
+use crate::{Api, Transport, answer, envelope};
 
 /// After so long a part counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -215,7 +215,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// Health and figures of a process whose parts are not there yet; who wants more is to come again.
-pub fn starting_router(metrics: PrometheusHandle, ids: Arc<dyn IdSource>) -> Router {
+pub fn starting_router(metrics: PrometheusHandle, ids: Arc<dyn IdSource>, transport: Transport) -> Router {
     let starting = || async { Report { status: "starting", parts: Vec::new() }.answer() };
     let routes = Router::new()
         .route("/health/live", get(live))
@@ -223,7 +223,7 @@ pub fn starting_router(metrics: PrometheusHandle, ids: Arc<dyn IdSource>) -> Rou
         .route("/health", get(starting))
         .route("/metrics", get(|| async move { crate::metrics::text(&metrics) }))
         .fallback(|| async { ApiError::unavailable("the log is not open yet") });
-    envelope::around(routes, ids)
+    envelope::around(routes, ids, transport)
 }
 
 /// That the process runs.

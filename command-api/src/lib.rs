@@ -9,25 +9,36 @@
 //! rejections get their status in `error.rs`. Each handler stands under its
 //! description, from which the [document](openapi()) is made.
 
+mod administrators;
 mod answer;
+pub mod auth;
 mod body;
+mod client;
 mod conditions;
+mod cors;
 mod docs;
 mod entity_tags;
 mod envelope;
 mod error;
+mod first_administrator;
 mod health;
 mod metrics;
 mod openapi;
+mod origins;
+mod paths;
+mod proxies;
 mod published;
 mod query;
+mod rate_limit;
 mod traceparent;
+mod transport;
 mod users;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Uri;
+use domain::administrators::Administrators;
 use domain::user::User;
 use event_store::reader::Progress;
 use event_store::{Commands, IdSource};
@@ -39,17 +50,28 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use client::Client;
+pub use first_administrator::{Founded, Founder, NewAdministrator, Unfounded};
 pub use health::{Condition, Postgres, Probe, Readiness, starting_router};
+pub use origins::Origins;
+pub use proxies::Proxies;
 pub use published::Published;
+pub use rate_limit::RateLimit;
+pub use transport::Transport;
 
+use crate::auth::Auth;
 use crate::error::ApiError;
 
 /// What the routes work with.
 pub struct Api {
     /// Carries out commands on users.
     pub users: Commands<User>,
+    /// Carries out commands on the set of those who administrate.
+    pub administrators: Commands<Administrators>,
     /// Finds one user.
     pub finder: Finder,
+    /// Who asks, and whether they may.
+    pub auth: Auth,
     /// Where the read models are.
     pub pool: PgPool,
     /// How far the read model of users has come.
@@ -64,6 +86,22 @@ pub struct Api {
     pub published: Published,
     /// What `/metrics` shows; who installs the recorder sets its buckets.
     pub metrics: PrometheusHandle,
+    /// How requests come in.
+    pub transport: Transport,
+}
+
+impl Api {
+    /// What makes administrators.
+    #[must_use]
+    pub fn founder(&self) -> Founder {
+        Founder {
+            users: self.users.clone(),
+            administrators: self.administrators.clone(),
+            access: self.auth.access.clone(),
+            passwords: self.auth.passwords.clone(),
+            pool: self.pool.clone(),
+        }
+    }
 }
 
 /// Every route, with what all answers have in common.
@@ -83,7 +121,7 @@ pub fn openapi() -> OpenApi {
 }
 
 fn everything() -> OpenApiRouter<Arc<Api>> {
-    operations().merge(users::routes())
+    operations().merge(users::routes()).merge(auth::routes())
 }
 
 fn operations() -> OpenApiRouter<Arc<Api>> {
@@ -95,20 +133,35 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
 }
 
 fn finished(routes: OpenApiRouter<Arc<Api>>, api: Api) -> Router {
-    let ids = api.ids.clone();
+    let (ids, transport) = (api.ids.clone(), api.transport.clone());
+    let api = Arc::new(api);
     let (routes, document) = routes.split_for_parts();
+    let document = self::openapi::finished(document);
     let routes = routes
         .fallback(|| async { ApiError::NoSuchRoute })
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(docs::Document::of(&self::openapi::finished(document)))
-        .with_state(Arc::new(api));
-    envelope::around(routes, ids)
+        .layer(docs::Document::of(&document))
+        .with_state(api.clone());
+    envelope::around(auth::guard::before(routes, api, &document), ids, transport)
 }
 
 /// `/login` and the like match `/{id}`, but are no users: without a route of their own there is nothing.
 async fn method_not_allowed(uri: Uri) -> ApiError {
     let name = uri.path().trim_start_matches('/');
-    let ours = ["all", "alls", "asyncapi.json", "batch", "docs", "health", "metrics", "openapi.json"];
+    let ours = [
+        "all",
+        "alls",
+        "asyncapi.json",
+        "batch",
+        "docs",
+        "health",
+        "login",
+        "logout",
+        "metrics",
+        "openapi.json",
+        "refresh",
+        "validate",
+    ];
     if domain::ids::is_reserved(name) && !ours.contains(&name) {
         ApiError::NoSuchRoute
     } else {

@@ -1,5 +1,6 @@
 //! Configuration: what the environment says, checked once, then plain values.
 
+mod auth;
 pub mod effective;
 mod kafka;
 mod postgres_url;
@@ -8,6 +9,7 @@ mod redis;
 mod secret_url;
 pub mod settings;
 mod sources;
+mod transport;
 mod values;
 
 use std::path::PathBuf;
@@ -15,13 +17,15 @@ use std::time::Duration;
 
 use messaging::signing::SigningKey;
 
+pub use self::auth::{Administrator, Auth};
 pub use self::effective::Effective;
 pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
 pub use self::postgres_url::PostgresUrl;
 pub use self::reader::{Invalid, Problem};
 pub use self::redis::{Redis, RedisUrl};
 pub use self::sources::{Origin, Sources};
-pub use self::values::{AuthMode, Host, Http, LogFormat, Role, Roles, UsersStream};
+pub use self::transport::Transport;
+pub use self::values::{Host, Http, LogFormat, Role, Roles, UsersStream};
 
 use self::postgres_url::Parts;
 use self::reader::Reader;
@@ -32,6 +36,8 @@ use self::settings as s;
 pub struct Config {
     /// Where HTTP is served.
     pub http: Http,
+    /// How requests come in.
+    pub transport: Transport,
     /// Where the log and the read models are.
     pub database: Database,
     /// The schema owner's URL; `None`: that of `database`.
@@ -54,8 +60,8 @@ pub struct Config {
     pub auto_migrate: bool,
     /// What this process does.
     pub roles: Roles,
-    /// Who may do what without a token.
-    pub auth_mode: AuthMode,
+    /// Who may do what.
+    pub auth: Auth,
     /// Log lines.
     pub log: Log,
     /// The folder of the private servers.
@@ -114,11 +120,7 @@ impl Config {
     fn read(read: &mut Reader<'_>) -> Option<Self> {
         let port = read.value(&s::PORT, values::port);
         let host = read.value(&s::HTTP_HOST, values::host);
-        for tls in [&s::TLS_CERT, &s::TLS_KEY] {
-            read.optional(tls, |_| {
-                Err::<(), _>("none: this release does not serve HTTPS; put a proxy in front of it".to_owned())
-            });
-        }
+        let transport = transport::transport(read, host);
         let roles = read.value(&s::ROLES, Roles::parse);
         let database = database(read);
         let migration_url = read.optional(&s::MIGRATION_DATABASE_URL, PostgresUrl::parse);
@@ -140,11 +142,12 @@ impl Config {
         let topics = kafka::topics(read);
         let signing_key =
             read.optional(&s::EVENT_SIGNING_KEY, |text| SigningKey::parse(text).map_err(str::to_owned));
-        let auth_mode = auth_mode(read, host);
+        let auth = auth::auth(read, host);
         let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
         let filter = read.value(&s::RUST_LOG, values::log_filter);
         Some(Self {
             http: Http { host: host?, port: port? },
+            transport: transport?,
             database: database?,
             migration_url,
             event_store_url,
@@ -156,7 +159,7 @@ impl Config {
             signing_key,
             auto_migrate: auto_migrate?,
             roles: roles?,
-            auth_mode: auth_mode?,
+            auth: auth?,
             log: Log { format, filter: filter? },
             data_dir: PathBuf::from(".data"),
             effective: Vec::new(),
@@ -199,25 +202,6 @@ fn database(read: &mut Reader<'_>) -> Option<Database> {
         None => read.refuse(&s::DB_HOST, values::HOST_NAME),
     }
     url.map(Database::Url)
-}
-
-fn auth_mode(read: &mut Reader<'_>, host: Option<Host>) -> Option<AuthMode> {
-    let before = read.problems.len();
-    let secret = read.optional(&s::JWT_SECRET, values::jwt_secret);
-    let allow_open = read.value(&s::ALLOW_OPEN, values::boolean);
-    // A secret that is too short was still meant to close the door.
-    let closed = secret.is_some() || read.problems.len() > before;
-    let mode = read.value_or(&s::AUTH_MODE, if closed { "required" } else { "open" }, AuthMode::parse)?;
-    match (mode, host, allow_open) {
-        (AuthMode::Required, _, _) => {
-            read.refuse(&s::AUTH_MODE, "open: this release has no authentication");
-        }
-        (AuthMode::Open, Some(host), Some(false)) if !host.is_loopback() => {
-            read.refuse(&s::AUTH_MODE, "open only with HTTP_HOST=localhost (or another loopback address), or with ALLOW_OPEN=true: anyone who reaches the port acts as an administrator");
-        }
-        (AuthMode::Open, _, _) => {}
-    }
-    Some(mode)
 }
 
 #[cfg(test)]

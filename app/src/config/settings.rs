@@ -62,8 +62,11 @@ macro_rules! settings {
 settings! {
     PORT = "AUTH_USER_SERVICE_PORT", Plain, "8001", "HTTP port; 0 = any free one, printed at start";
     HTTP_HOST = "HTTP_HOST", Plain, "localhost", "address to listen on: localhost (127.0.0.1 and ::1) or an IP address";
-    TLS_CERT = "TLS_CERT", Plain, "none", "certificate for HTTPS; not in this release";
-    TLS_KEY = "TLS_KEY", Plain, "none", "key for HTTPS; not in this release";
+    TLS_CERT = "TLS_CERT", Plain, "none", "PEM file with the certificate of HTTPS, and those it stands on; with TLS_KEY";
+    TLS_KEY = "TLS_KEY", Plain, "none", "PEM file with the certificate's key";
+    TRUST_PROXY = "TRUST_PROXY", Plain, "none", "networks of proxies, comma-separated (10.0.0.0/8,::1), whose X-Forwarded-For and X-Forwarded-Proto count";
+    CORS_ORIGINS = "CORS_ORIGINS", Plain, "http://localhost:*,http://127.0.0.1:* on loopback, else none", "origins whose pages may ask, with cookies, comma-separated; :* is any port";
+    RATE_LIMIT = "RATE_LIMIT", Plain, "off", "requests a second from one address, beyond which it gets 429";
     ROLES = "ROLES", Plain, "api,projections,outbox", "what this process does, comma-separated";
     DATABASE_URL = "DATABASE_URL", Url, "a private PostgreSQL under .data/", "postgres://… with the log and the read models; wins over DB_*";
     DB_HOST = "DB_HOST", Plain, "localhost", "PostgreSQL's host, or the folder of its socket";
@@ -92,8 +95,13 @@ settings! {
     KAFKA_TOPIC_PARTITIONS = "KAFKA_TOPIC_PARTITIONS", Plain, "6", "partitions of a topic that is made";
     KAFKA_TOPIC_REPLICATION = "KAFKA_TOPIC_REPLICATION", Plain, "the broker's default", "copies of each partition of a topic that is made";
     EVENT_SIGNING_KEY = "EVENT_SIGNING_KEY", Secret, "none", "key that Kafka messages are signed with, at least 64 hexadecimal digits";
-    JWT_SECRET = "JWT_SECRET", Secret, "none", "secret that tokens are signed with, at least 32 bytes";
-    AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: not in this release";
+    JWT_SECRET = "JWT_SECRET", Secret, "another at each start", "secret that tokens are signed with (HS256), at least 32 bytes; shared with the services that verify them";
+    JWT_SECRET_PREVIOUS = "JWT_SECRET_PREVIOUS", Secret, "none", "secrets of before, comma-separated: tokens signed with them are still good";
+    AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: it does not";
+    PROFILE_READS = "PROFILE_READS", Plain, "open on a loopback address, else authenticated", "open: GET /:id, /matricule/:m, /all, and /batch need no token; authenticated: they do";
+    COOKIE_SECURE = "COOKIE_SECURE", Plain, "auto", "whether browsers send our cookies over HTTPS only: true, false, or auto (unless the client came by HTTP from this machine)";
+    ADMIN_MATRICULE = "ADMIN_MATRICULE", Plain, "none", "matricule of the administrator that is created where there is none";
+    ADMIN_PASSWORD = "ADMIN_PASSWORD", Secret, "none", "that administrator's password";
     ALLOW_OPEN = "ALLOW_OPEN", Plain, "false", "true: AUTH_MODE=open on more than the loopback address";
     LOG_FORMAT = "LOG_FORMAT", Plain, "text on a terminal, else json", "log lines: text or json";
     RUST_LOG = "RUST_LOG", Plain, "info,sqlx=warn", "which log lines are written";

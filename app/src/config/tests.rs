@@ -1,8 +1,11 @@
 use std::io::Write;
 
+use command_api::auth::AuthMode;
+
 use super::*;
 
 mod kafka;
+mod transport;
 
 fn from(vars: &[(&str, &str)]) -> Result<Config, Invalid> {
     Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
@@ -52,7 +55,7 @@ fn nothing_set_means_private_servers_on_loopback_with_every_role() {
     assert_eq!(config.kafka, Kafka::Embedded);
     assert_eq!(config.topics, Topics { partitions: 6, replication: None, compression: Compression::None });
     assert_eq!(config.roles.to_string(), "api,projections,outbox");
-    assert_eq!(config.auth_mode, AuthMode::Open);
+    assert_eq!(config.auth.mode, AuthMode::Open);
     assert!(config.effective.iter().all(|it| it.origin == Origin::Default));
 }
 
@@ -91,6 +94,9 @@ fn all_bad_values_are_told_at_once() {
         ("AUTH_USER_SERVICE_PORT", "70000"),
         ("HTTP_HOST", "example.org"),
         ("TLS_CERT", "cert.pem"),
+        ("TRUST_PROXY", "proxy"),
+        ("CORS_ORIGINS", "*"),
+        ("RATE_LIMIT", "0"),
         ("ROLES", "api,inbound"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
         ("AUTO_MIGRATE", "yes"),
@@ -110,6 +116,8 @@ fn all_bad_values_are_told_at_once() {
         ("JWT_SECRET", "short"),
         ("ALLOW_OPEN", "1"),
         ("AUTH_MODE", "none"),
+        ("PROFILE_READS", "closed"),
+        ("COOKIE_SECURE", "yes"),
         ("LOG_FORMAT", "xml"),
         ("RUST_LOG", "annuaire=loud"),
     ];
@@ -150,6 +158,9 @@ fn printing_the_configuration_shows_no_secret() {
         ("DATABASE_URL", "postgres://u:hunter2@h/d"),
         ("MIGRATION_DATABASE_URL", "postgres://o:hunter2@h/d"),
         ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+        ("JWT_SECRET_PREVIOUS", "hunter2hunter2hunter2hunter2hunter2"),
+        ("ADMIN_MATRICULE", "570479H"),
+        ("ADMIN_PASSWORD", "hunter2 et la mer"),
         ("AUTH_MODE", "open"),
         ("REDIS_URL", "redis://:hunter2@h"),
         ("REDIS_PASSWORD", "hunter2"),
@@ -176,11 +187,42 @@ fn an_open_server_is_not_offered_to_the_network_unasked() {
 }
 
 #[test]
-fn a_token_secret_asks_for_authentication_which_this_release_lacks() {
+fn a_token_secret_asks_for_tokens() {
     let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
-    assert_eq!(refused(&[secret]), ["AUTH_MODE"]);
-    assert_eq!(refused(&[("AUTH_MODE", "required")]), ["AUTH_MODE"]);
-    assert!(from(&[secret, ("AUTH_MODE", "open")]).is_ok());
+    let mode = |vars: &[(&str, &str)]| ok(vars).auth.mode;
+    assert_eq!(mode(&[]), AuthMode::Open);
+    assert_eq!(mode(&[secret]), AuthMode::Required);
+    assert_eq!(mode(&[("AUTH_MODE", "required")]), AuthMode::Required);
+    assert_eq!(mode(&[secret, ("AUTH_MODE", "open")]), AuthMode::Open);
+    assert!(from(&[secret, ("HTTP_HOST", "0.0.0.0")]).is_ok());
+}
+
+#[test]
+fn each_secret_of_before_is_as_long_as_that_of_now() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let two = format!("{long}, {long}x");
+    assert_eq!(ok(&[("JWT_SECRET_PREVIOUS", &two)]).auth.previous.len(), 2);
+    assert_eq!(refused(&[("JWT_SECRET_PREVIOUS", &format!("{long},short"))]), ["JWT_SECRET_PREVIOUS"]);
+}
+
+#[test]
+fn profiles_are_open_on_this_machine_only_unless_it_is_said() {
+    let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    let open = |vars: &[(&str, &str)]| ok(vars).auth.open_profiles;
+    assert!(open(&[]));
+    assert!(!open(&[secret, ("HTTP_HOST", "0.0.0.0")]));
+    assert!(open(&[secret, ("HTTP_HOST", "0.0.0.0"), ("PROFILE_READS", "open")]));
+    assert!(!open(&[("PROFILE_READS", "authenticated")]));
+}
+
+#[test]
+fn the_first_administrator_has_a_matricule_and_a_password_that_would_be_accepted() {
+    let (name, password) = (("ADMIN_MATRICULE", "570479H"), ("ADMIN_PASSWORD", "corridor-vers-la-mer"));
+    assert!(ok(&[name, password]).auth.administrator.is_some());
+    assert_eq!(refused(&[name]), ["ADMIN_PASSWORD"]);
+    assert_eq!(refused(&[password]), ["ADMIN_MATRICULE"]);
+    assert_eq!(refused(&[name, ("ADMIN_PASSWORD", "password1234")]), ["ADMIN_PASSWORD"]);
+    assert!(!format!("{:?}", ok(&[name, password])).contains("corridor"));
 }
 
 #[test]

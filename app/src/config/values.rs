@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 use super::PostgresUrl;
@@ -97,25 +98,6 @@ impl Display for Roles {
             })
             .collect();
         f.write_str(&names.join(","))
-    }
-}
-
-/// Who may do what without a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMode {
-    /// Anyone acts as an administrator.
-    Open,
-    /// A token is needed.
-    Required,
-}
-
-impl AuthMode {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "open" => Ok(Self::Open),
-            "required" => Ok(Self::Required),
-            _ => Err("open".to_owned()),
-        }
     }
 }
 
@@ -212,11 +194,11 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
-pub(super) fn jwt_secret(text: &str) -> Result<(), String> {
+pub(super) fn jwt_secret(text: &str) -> Result<SecretString, String> {
     if text.len() < 32 {
         return Err("at least 32 bytes".to_owned());
     }
-    Ok(())
+    Ok(text.into())
 }
 
 pub(super) fn event_store_url(text: &str) -> Result<PostgresUrl, String> {

@@ -10,6 +10,8 @@ pub(crate) mod print;
 mod private;
 mod progress;
 pub(crate) mod projections;
+pub(crate) mod tokens;
+pub(crate) mod users;
 
 use event_store::LogId;
 use event_store::postgres::{self, PostgresStore};

@@ -6,19 +6,25 @@
 mod headers;
 pub(crate) mod refusals;
 
+use axum::http::Method;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, PathItem, RefOr, Required, Response, ServerBuilder};
 
 pub(crate) use headers::{CommandHeaders, Freshness, IfNoneMatch};
 
+use crate::auth::{self, Rule};
 use crate::error::{ApiError, ErrorBody};
+use crate::paths;
 
 const ABOUT: &str = "\
 The users of an administration, over an append-only log of events.
 
-Bodies are JSON in UTF-8, 1 MiB at most; fields that are not described are ignored. Text is trimmed and \
+Bodies are JSON in UTF-8, 1 MiB at most, and sent within 10 s; fields that are not described are ignored. Text is trimmed and \
 its accents composed before its length counts. Where a field may be null, an empty text means null, too. \
 Times are ISO 8601 in UTC, with milliseconds.
 
@@ -26,7 +32,7 @@ Every refusal has the form `Error`, with a stable `code`; `details` name the fie
 A path that does not exist is answered as `components.responses.NoSuchRoute` says, a method that a path does \
 not have as `components.responses.MethodNotAllowed` says. `HEAD` is answered like `GET`, without the body.
 
-There is no authentication in this release.";
+Who asks proves it with a token of `/login`, as `Authorization: Bearer` or in the cookie `accessToken`. Where a process runs with `AUTH_MODE=open`, a request without a token acts as an administrator.";
 
 /// Adds to the operations that a router has gathered what all of them share.
 pub(crate) fn finished(mut document: OpenApi) -> OpenApi {
@@ -38,19 +44,27 @@ pub(crate) fn finished(mut document: OpenApi) -> OpenApi {
         .build();
     document.servers = Some(vec![ServerBuilder::new().url("/").build()]);
     document.tags = Some(
-        [("users", "Commands on users, and queries."), ("operations", "Health, figures and this document.")]
-            .map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())
-            .into(),
+        [
+            ("users", "Commands on users, and queries."),
+            ("authentication", "Logins, sessions, passwords."),
+            ("operations", "Health, figures and this document."),
+        ]
+        .map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())
+        .into(),
     );
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        operation.parameters.get_or_insert_default().push(request_id().into());
-        let responses = &mut operation.responses.responses;
-        for (status, refusal) in refusals::of([ApiError::Panicked, ApiError::unavailable("")]) {
-            responses.entry(status).or_insert(refusal);
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in methods(item) {
+            operation.parameters.get_or_insert_default().push(request_id().into());
+            guarded(operation, auth::rule(&method, path));
+            let responses = &mut operation.responses.responses;
+            for (status, refusal) in refusals::of(of_all(path, responses.contains_key("413"))) {
+                responses.entry(status).or_insert(refusal);
+            }
+            responses.values_mut().for_each(returns_request_id);
         }
-        responses.values_mut().for_each(returns_request_id);
     }
     let components = document.components.get_or_insert_default();
+    components.security_schemes.extend(security_schemes());
     components.schemas.insert("Error".to_owned(), ErrorBody::described().into());
     for (name, error) in
         [("NoSuchRoute", ApiError::NoSuchRoute), ("MethodNotAllowed", ApiError::MethodNotAllowed)]
@@ -63,8 +77,52 @@ pub(crate) fn finished(mut document: OpenApi) -> OpenApi {
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+/// What an operation may answer whatever it does; `reads_body`: it refuses one that is too large.
+fn of_all(path: &str, reads_body: bool) -> Vec<ApiError> {
+    let mut errors = vec![ApiError::Panicked, ApiError::unavailable("")];
+    if reads_body {
+        errors.push(ApiError::TooSlow);
+    }
+    if !paths::is_watching(path) {
+        errors.push(ApiError::RateLimited { retry_after: 1 });
+    }
+    errors
+}
+
+fn methods(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Says who may, and what the others are answered.
+fn guarded(operation: &mut Operation, rule: Rule) {
+    let refusals = match rule {
+        Rule::Everyone => return,
+        Rule::Profiles | Rule::Oneself | Rule::Administrator | Rule::Nobody => {
+            refusals::of([ApiError::MissingToken, ApiError::InvalidToken, ApiError::Forbidden])
+        }
+    };
+    for (status, refusal) in refusals {
+        operation.responses.responses.entry(status).or_insert(refusal);
+    }
+    // One of them is enough.
+    let schemes = ["token", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new()));
+    operation.security = Some(schemes.into());
+}
+
+fn security_schemes() -> [(String, RefOr<SecurityScheme>); 2] {
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let cookie = ApiKey::Cookie(ApiKeyValue::new(auth::ACCESS_COOKIE));
+    [
+        ("token".to_owned(), SecurityScheme::Http(token).into()),
+        ("cookie".to_owned(), SecurityScheme::ApiKey(cookie).into()),
+    ]
 }
 
 fn request_id() -> Parameter {

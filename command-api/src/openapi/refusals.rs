@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use domain::administrators::Rejection::Last;
 use domain::user::Rejection::{EmailTaken, IdTaken, MatriculeTaken, NotFound, UsernameTaken};
 use serde_json::Value;
 use utoipa::IntoResponses;
@@ -11,8 +12,9 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response};
 
 use crate::error::ApiError::{
-    self, CustomerNotFound, KeyReused, MalformedJson, NoSuchRoute, TooLarge, UnsupportedMediaType, User,
-    VersionConflict,
+    self, AccountSuspended, Administrators, CustomerNotFound, Forbidden, InvalidCredentials,
+    InvalidRefreshToken, InvalidToken, KeyReused, MalformedJson, MissingToken, NoSuchRoute, RateLimited,
+    TooLarge, UnsupportedMediaType, User, VersionConflict,
 };
 
 macro_rules! refusals {
@@ -39,12 +41,45 @@ refusals! {
         invalid("sexe"), MalformedJson, User(NotFound), NoSuchRoute, User(MatriculeTaken), User(EmailTaken),
         User(UsernameTaken), VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
     ];
+    /// Of a change of status.
+    ChangeOfStatus: [
+        invalid("status"), MalformedJson, User(NotFound), NoSuchRoute, Administrators(Last), VersionConflict,
+        TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a change of a role.
+    ChangeOfRole: [
+        invalid("role"), User(NotFound), NoSuchRoute, Administrators(Last), VersionConflict, KeyReused,
+    ];
     /// Of a deletion.
-    Deletion: [invalid("id"), User(NotFound), NoSuchRoute, VersionConflict, KeyReused];
+    Deletion: [
+        invalid("id"), User(NotFound), NoSuchRoute, Administrators(Last), VersionConflict, KeyReused,
+    ];
+    /// Of a login.
+    Login: [
+        invalid("password"), MalformedJson, InvalidCredentials, AccountSuspended, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
+    /// Of a refresh token.
+    Refresh: [
+        invalid("refreshToken"), MalformedJson, MissingToken, InvalidRefreshToken, Forbidden, TooLarge,
+        UnsupportedMediaType,
+    ];
+    /// Of the end of a session.
+    Logout: [invalid("refreshToken"), MalformedJson, Forbidden, TooLarge, UnsupportedMediaType];
+    /// Of a question whether a token is good.
+    Validation: [invalid("token"), MalformedJson, MissingToken, InvalidToken, TooLarge, UnsupportedMediaType];
+    /// Of a change of password.
+    PasswordChange: [
+        invalid("newPassword"), MalformedJson, MissingToken, InvalidToken, InvalidCredentials, Forbidden,
+        User(NotFound), NoSuchRoute, VersionConflict, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
     /// Of a query for one user.
     One: [invalid("id"), User(NotFound), NoSuchRoute];
     /// Of a document that may not be there.
     Missing: [NoSuchRoute];
+    /// Of a list that may be asked for what one does not see.
+    List: [invalid("limit"), Forbidden];
     /// Of a query whose parameters may be wrong.
     Many: [invalid("ids")];
     /// Of a query whose body may be wrong.
@@ -56,7 +91,7 @@ fn invalid(field: &'static str) -> ApiError {
 }
 
 /// One response a status, with the codes that it may carry.
-pub(crate) fn of<const N: usize>(errors: [ApiError; N]) -> BTreeMap<String, RefOr<Response>> {
+pub(crate) fn of(errors: impl IntoIterator<Item = ApiError>) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status = BTreeMap::<StatusCode, Vec<ApiError>>::new();
     for error in errors {
         by_status.entry(error.status().0).or_default().push(error);
@@ -80,7 +115,7 @@ fn response(status: StatusCode, errors: &[ApiError]) -> Response {
         errors.iter().map(|error| format!("`{}`: {}.", error.status().1, error.message())).collect();
     let mut response = Response::new(sentences.join(" "));
     response.content.insert("application/json".to_owned(), content.into());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers.insert("Retry-After".to_owned(), header("Seconds after which to ask again.").into());
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {

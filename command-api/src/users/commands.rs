@@ -10,18 +10,22 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use domain::Aggregate;
-use domain::user::{Command, LOOKUP, Rejection, User};
+use domain::user::{Command, LOOKUP, Rejection, Status, User};
 use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use projections::sessions::Floor;
 use projections::users::UserRow;
-use serde_json::json;
+use serde_json::{Value, json};
+use utoipa::IntoResponses;
 
 use super::Name;
 use super::fields;
 use super::profile::ProfileBody;
 use super::schemas::{ChangesBody, Deletion, DeletionParameters, NewUserBody};
 use crate::Api;
+use crate::administrators::{self, Refusal};
 use crate::answer;
+use crate::auth::{self, Caller};
 use crate::body::JsonObject;
 use crate::conditions::Terms;
 use crate::error::ApiError;
@@ -59,8 +63,12 @@ pub(super) async fn create(
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let key = terms.key(&body.bytes);
-    let user = fields::creation(body.fields, &api.ids.next().to_string())?;
+    let key = key(&api, &terms, &body);
+    let (user, password) = fields::creation(body.fields, &api.ids.next().to_string())?;
+    let password = match password {
+        Some(password) => Some(api.auth.passwords.hash(password).await?),
+        None => None,
+    };
     let executed = api
         .users
         .execute(Request {
@@ -73,11 +81,38 @@ pub(super) async fn create(
             metadata: terms.metadata(),
         })
         .await?;
+    if let Some(hash) = password {
+        auth::set_first(&api, terms.metadata(), executed.stream.id(), hash).await?;
+    }
     let mut response = profile(StatusCode::CREATED, &executed)?;
     let location = format!("/{}", utf8_percent_encode(executed.stream.id(), COMPONENT));
     let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(tell(&api, terms.patience, &executed, response).await)
+}
+
+/// How a command that leaves a user is answered.
+#[derive(IntoResponses)]
+#[response(
+    status = 200,
+    description = "The user.",
+    headers(
+        ("ETag" = String, description = "The user's version, in quotes."),
+        ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+        ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
+    ),
+)]
+#[expect(dead_code, reason = "it describes")]
+pub(super) struct ChangedUser(ProfileBody<'static>);
+
+/// What a creation is known by when it comes again. Of a password something is kept that tells nothing of it.
+fn key(api: &Api, terms: &Terms, body: &JsonObject) -> Option<IdempotencyKey> {
+    let Some(Value::String(password)) = body.fields.get("password") else {
+        return terms.key(&body.bytes);
+    };
+    let mut fields = body.fields.clone();
+    fields.insert("password".to_owned(), api.auth.refresh_key.sealed(password).into());
+    terms.key(Value::Object(fields).to_string().as_bytes())
 }
 
 /// Changes the fields that the body names; what changes nothing is no event.
@@ -88,31 +123,26 @@ pub(super) async fn create(
     tag = "users",
     params(("id" = Name, Path, description = "The user's id or matricule."), CommandHeaders),
     request_body = ChangesBody,
-    responses(
-        (
-            status = 200,
-            description = "The user.",
-            body = ProfileBody,
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
-        ),
-        refusals::Change,
-    ),
+    responses(ChangedUser, refusals::Change),
 )]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
     let key = terms.key(&body.bytes);
+    if !caller.is_admin() && fields::ADMINISTRATORS.iter().any(|it| body.fields.contains_key(*it)) {
+        return Err(ApiError::Forbidden);
+    }
     let changes = fields::changes(body.fields)?;
-    let executed = execute(&api, &name, Command::Change(changes.into()), &terms, key).await?;
-    let response = profile(StatusCode::OK, &executed)?;
-    Ok(tell(&api, terms.patience, &executed, response).await)
+    // Who may only change oneself does, whoever has that name by now.
+    let name = match caller.id() {
+        Some(id) if !caller.is_admin() => Name::of(id),
+        Some(_) | None => name,
+    };
+    changed(&api, &name, Command::Change(changes.into()), &terms, key).await
 }
 
 /// Deletes a user: the id is never used again; matricule, e-mail address and username are free at once.
@@ -144,9 +174,35 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     parameters.refuse("erase")?;
     let executed = execute(&api, &name, Command::Delete, &terms, terms.key(&[])).await?;
+    shut_out(&api, &executed).await?;
     let body = json!({ "success": true, "userId": executed.stream.id() });
     let response = answer::json(StatusCode::OK, &body)?;
     Ok(tell(&api, terms.patience, &executed, response).await)
+}
+
+/// Carries out a command that leaves the user alive, and answers with the profile.
+pub(super) async fn changed(
+    api: &Api,
+    name: &Name,
+    command: Command,
+    terms: &Terms,
+    key: Option<IdempotencyKey>,
+) -> Result<Response, ApiError> {
+    let executed = execute(api, name, command, terms, key).await?;
+    shut_out(api, &executed).await?;
+    let response = profile(StatusCode::OK, &executed)?;
+    Ok(tell(api, terms.patience, &executed, response).await)
+}
+
+/// Whoever may not log in has no session, on any node, before the command is answered. Should this process end
+/// before that, a reader of the log sees to it.
+async fn shut_out(api: &Api, executed: &Executed<User>) -> Result<(), ApiError> {
+    match &*executed.after.state {
+        User::Living(profile) if profile.status == Status::Active => Ok(()),
+        User::Living(_) | User::Deleted { .. } | User::Unregistered => {
+            auth::end_sessions(api, executed.stream.id(), Floor::User(executed.after.version)).await
+        }
+    }
 }
 
 /// How often a matricule is looked up that goes from one user to the next.
@@ -170,17 +226,17 @@ async fn execute(
         key,
         metadata: terms.metadata(),
     };
-    match api.users.execute(on(stream.clone(), None)).await {
-        Err(ExecuteError::Rejected(Rejection::NotFound)) => {}
+    match administrators::execute(api, on(stream.clone(), None)).await {
+        Err(Refusal::User(ExecuteError::Rejected(Rejection::NotFound))) => {}
         outcome => return Ok(outcome?),
     }
     // The log knows at once who has a matricule; the read model may not yet.
     let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
     for _ in 0..LOOK_UPS {
         let Some(holder) = api.users.holder(&claim).await?.filter(|holder| *holder != stream) else { break };
-        match api.users.execute(on(holder, Some(claim.clone()))).await {
+        match administrators::execute(api, on(holder, Some(claim.clone()))).await {
             // It went to another user meanwhile, who is the one that is meant.
-            Err(ExecuteError::NotFoundByClaim) => {}
+            Err(Refusal::User(ExecuteError::NotFoundByClaim)) => {}
             outcome => return Ok(outcome?),
         }
     }
@@ -196,7 +252,7 @@ fn profile(status: StatusCode, executed: &Executed<User>) -> Result<Response, Ap
         return Err(ApiError::internal(format!("{} is not alive after a command", executed.stream)));
     };
     let row = UserRow::of(profile, after.version, created_at, updated_at);
-    answer::json(status, &ProfileBody::from(&row))
+    answer::json(status, &ProfileBody::whole(&row))
 }
 
 /// Adds where the command stands in the log, and waits for the read model as long as asked.

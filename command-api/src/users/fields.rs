@@ -1,7 +1,8 @@
 //! From a JSON object to a command, with everything that is wrong told at once.
 
 use domain::ids::{CustomerId, Matricule, UserId};
-use domain::user::{Changes, NewUser};
+use domain::password::Password;
+use domain::user::{Changes, NewUser, Status};
 use domain::values::{AvatarUrl, Email, Invalid, Patch, Preferences, Sexe, Text, UserType, Username};
 use serde_json::{Map, Value};
 
@@ -24,10 +25,16 @@ pub(super) const CHANGEABLE: [&str; 13] = [
     "isCompanyOwner",
 ];
 
+/// Those of them that nobody changes of themselves.
+pub(super) const ADMINISTRATORS: [&str; 4] = ["matricule", "ministere", "userType", "isCompanyOwner"];
+
 /// Reads the body of a creation; `fresh` is the id of a user that brings none.
-pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUser, ApiError> {
+pub(super) fn creation(
+    fields: Map<String, Value>,
+    fresh: &str,
+) -> Result<(NewUser, Option<Password>), ApiError> {
     let mut fields = Fields { fields, wrong: Vec::new() };
-    fields.refuse_password();
+    let password = set(fields.optional("password", Password::parse));
     let id = fields.optional("id", UserId::parse);
     let customer_id = set(fields.optional("customerId", CustomerId::parse));
     let matricule = fields.required("matricule", Matricule::parse);
@@ -57,7 +64,7 @@ pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUse
         Some(id) => id,
         None => UserId::parse(fresh).map_err(|invalid| ApiError::internal(invalid.to_string()))?,
     };
-    Ok(NewUser {
+    let user = NewUser {
         id,
         matricule: Some(matricule),
         nom,
@@ -72,7 +79,8 @@ pub(super) fn creation(fields: Map<String, Value>, fresh: &str) -> Result<NewUse
         customer_id,
         user_type: set(user_type),
         is_company_owner: is_company_owner.unwrap_or_default(),
-    })
+    };
+    Ok((user, password))
 }
 
 /// Reads the body of a change.
@@ -91,6 +99,16 @@ pub(super) fn changes(fields: Map<String, Value>) -> Result<Changes, ApiError> {
     let nom = if names(&fields, "nom") { fields.required("nom", Text::parse) } else { None };
     let changes = Changes { matricule, nom, ..fields.changes() };
     if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
+}
+
+/// Reads the body of a change of status.
+pub(super) fn status(fields: Map<String, Value>) -> Result<(Status, Option<Text>), ApiError> {
+    let mut fields = Fields { fields, wrong: Vec::new() };
+    let (to, reason) = (fields.required("status", Status::parse), fields.optional("reason", Text::parse));
+    match to {
+        Some(to) if fields.wrong.is_empty() => Ok((to, set(reason))),
+        Some(_) | None => Err(ApiError::Invalid(fields.wrong)),
+    }
 }
 
 fn set<T>(patch: Patch<T>) -> Option<T> {
@@ -186,7 +204,7 @@ impl Fields {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) if text.is_empty() => {}
             Some(_) => {
-                self.refuse::<()>("password", "les mots de passe ne sont pas encore pris en charge");
+                self.refuse::<()>("password", "un mot de passe se change par PUT /:id/password");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 const FRESH: &str = "0190a7c4-0000-7000-8000-000000000001";
 
 fn created(body: &Value) -> Result<NewUser, ApiError> {
-    creation(body.as_object().unwrap().clone(), FRESH)
+    creation(body.as_object().unwrap().clone(), FRESH).map(|(user, _)| user)
 }
 
 fn changed(body: &Value) -> Result<Changes, ApiError> {

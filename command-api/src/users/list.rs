@@ -20,6 +20,7 @@ use super::commands::COMPONENT;
 use super::profile::ProfileBody;
 use super::queries::wait_for;
 use super::schemas::ListParameters;
+use crate::auth::Caller;
 use crate::conditions::MinPosition;
 use crate::error::{ApiError, Detail};
 use crate::openapi::{Freshness, refusals};
@@ -49,19 +50,23 @@ struct Listed(Vec<ProfileBody<'static>>);
     operation_id = "listUsers",
     tag = "users",
     params(ListParameters, Freshness),
-    responses(Listed, refusals::Many)
+    responses(Listed, refusals::List)
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     path: MatchedPath,
     min: MinPosition,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let asked = Asked::of(&parameters)?;
+    if asked.filter.status.is_some() && !caller.sees_all_whole() {
+        return Err(ApiError::Forbidden);
+    }
     wait_for(&api, &min).await?;
     match asked.limit {
-        Some(limit) => page(&api, path.as_str(), &asked, limit).await,
-        None => everyone(api.pool.clone(), asked).await,
+        Some(limit) => page(&api, &caller, path.as_str(), &asked, limit).await,
+        None => everyone(api.pool.clone(), caller, asked).await,
     }
 }
 
@@ -72,15 +77,16 @@ pub(super) async fn list(
     operation_id = "listUsersToo",
     tag = "users",
     params(ListParameters, Freshness),
-    responses(Listed, refusals::Many)
+    responses(Listed, refusals::List)
 )]
 pub(super) async fn list_too(
     api: State<Arc<Api>>,
+    caller: Caller,
     path: MatchedPath,
     min: MinPosition,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    list(api, path, min, parameters).await
+    list(api, caller, path, min, parameters).await
 }
 
 /// What the parameters ask for.
@@ -143,7 +149,13 @@ fn word<T>(
     parse(parameters.filled(name)?).map_err(|invalid| wrong.push(Detail::new(name, invalid.to_string()))).ok()
 }
 
-async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Response, ApiError> {
+async fn page(
+    api: &Api,
+    caller: &Caller,
+    path: &str,
+    asked: &Asked,
+    limit: u16,
+) -> Result<Response, ApiError> {
     // One more than asked tells whether there is a next page.
     let more = i64::from(limit) + 1;
     let (rows, total) = tokio::try_join!(
@@ -152,7 +164,7 @@ async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Respon
     )?;
     let (count, is_exact) = total;
     let shown = &rows[..rows.len().min(limit.into())];
-    let body: Vec<_> = shown.iter().map(ProfileBody::from).collect();
+    let body: Vec<_> = shown.iter().map(|row| ProfileBody::seen_by(caller, row)).collect();
     let mut response = answer::json(StatusCode::OK, &body)?;
     let headers = response.headers_mut();
     headers.insert("x-total-count", count.into());
@@ -166,10 +178,10 @@ async fn page(api: &Api, path: &str, asked: &Asked, limit: u16) -> Result<Respon
     Ok(response)
 }
 
-async fn everyone(pool: PgPool, asked: Asked) -> Result<Response, ApiError> {
+async fn everyone(pool: PgPool, caller: Caller, asked: Asked) -> Result<Response, ApiError> {
     // The first page is read before the answer begins: a database that is away is told by the status.
     let rows = users::page(&pool, &asked.filter, asked.after.as_deref(), MAX_PAGE.into()).await?;
-    Ok(answer::with_json(StatusCode::OK, Body::from_stream(pages(pool, asked.filter, rows))))
+    Ok(answer::with_json(StatusCode::OK, Body::from_stream(pages(pool, caller, asked.filter, rows))))
 }
 
 /// How often a list that has begun waits for a connection, a second each time.
@@ -191,11 +203,12 @@ enum Pages {
 /// ended there would pass for the whole.
 fn pages(
     pool: PgPool,
+    caller: Caller,
     filter: Filter,
     first: Vec<UserRow>,
 ) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
     let start = Pages::Ready { rows: first, is_first: true };
-    stream::try_unfold((pool, filter, start), |(pool, filter, pages)| async move {
+    stream::try_unfold((pool, caller, filter, start), |(pool, caller, filter, pages)| async move {
         let (rows, is_first) = match pages {
             Pages::Finished => return Ok(None),
             Pages::Ready { rows, is_first } => (rows, is_first),
@@ -211,8 +224,8 @@ fn pages(
             Some(last) if rows.len() == usize::from(MAX_PAGE) => Pages::Behind(last.id.clone()),
             Some(_) | None => Pages::Finished,
         };
-        let chunk = chunk(&rows, is_first, matches!(next, Pages::Finished));
-        Ok(Some((chunk.map_err(sqlx::Error::decode)?, (pool, filter, next))))
+        let chunk = chunk(&caller, &rows, is_first, matches!(next, Pages::Finished));
+        Ok(Some((chunk.map_err(sqlx::Error::decode)?, (pool, caller, filter, next))))
     })
 }
 
@@ -229,7 +242,12 @@ async fn next_page(pool: &PgPool, filter: &Filter, after: &str) -> Result<Vec<Us
 }
 
 /// A part of one JSON array.
-fn chunk(rows: &[UserRow], is_first: bool, is_last: bool) -> Result<Bytes, serde_json::Error> {
+fn chunk(
+    caller: &Caller,
+    rows: &[UserRow],
+    is_first: bool,
+    is_last: bool,
+) -> Result<Bytes, serde_json::Error> {
     let mut json = Vec::with_capacity(rows.len() * 512 + 2);
     if is_first {
         json.push(b'[');
@@ -238,7 +256,7 @@ fn chunk(rows: &[UserRow], is_first: bool, is_last: bool) -> Result<Bytes, serde
         if index > 0 || !is_first {
             json.push(b',');
         }
-        serde_json::to_writer(&mut json, &ProfileBody::from(row))?;
+        serde_json::to_writer(&mut json, &ProfileBody::seen_by(caller, row))?;
     }
     if is_last {
         json.push(b']');

@@ -1,5 +1,6 @@
 //! Users: commands on their streams, queries on their read model.
 
+mod access;
 mod commands;
 mod fields;
 mod list;
@@ -9,7 +10,7 @@ mod schemas;
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,10 +19,14 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::error::ApiError;
 
+pub(crate) use profile::ProfileBody;
+
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::default()
         .routes(routes!(commands::create))
         .routes(routes!(queries::by_name, commands::change, commands::delete))
+        .routes(routes!(access::change_status))
+        .routes(routes!(access::assign_role, access::remove_role))
         .routes(routes!(queries::by_matricule))
         .routes(routes!(list::list))
         .routes(routes!(list::list_too))
@@ -35,7 +40,12 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 pub(crate) struct Name(String);
 
 impl Name {
-    fn as_str(&self) -> &str {
+    /// A user's own id.
+    pub(crate) fn of(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -45,9 +55,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         // A path that is not UTF-8 is no better than one with a wrong character.
-        let name = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_or_else(|_| String::new(), |path| path.0);
+        let path = RawPathParams::from_request_parts(parts, state).await;
+        let names = path.iter().flatten().filter(|(parameter, _)| ["id", "matricule"].contains(parameter));
+        let name = names.map(|(_, name)| name.to_owned()).next().unwrap_or_default();
         // No user can have such a name: it is the name of a route there is not, or not yet.
         if domain::ids::is_reserved(&name) {
             Err(ApiError::NoSuchRoute)

@@ -10,15 +10,18 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Name;
+use crate::auth::Caller;
 
 /// What who set up nothing has set up.
 static NO_PREFERENCES: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
-/// A user. Every field is there; one without a value is null.
+/// A user. Every field is there; one without a value is null. Who is neither this user, nor an administrator or
+/// a service, does not see the fields that are not required.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
-pub(super) struct ProfileBody<'a> {
+#[expect(clippy::option_option, reason = "not shown, without a value, or with one")]
+pub(crate) struct ProfileBody<'a> {
     // Clients that know users as MongoDB documents read this name.
     /// The id again.
     #[serde(rename = "_id")]
@@ -47,29 +50,42 @@ pub(super) struct ProfileBody<'a> {
     email: Option<&'a str>,
     #[schema(min_length = 1, max_length = 200, required)]
     username: Option<&'a str>,
-    #[schema(min_length = 1, max_length = 200, required)]
-    telephone: Option<&'a str>,
+    #[schema(min_length = 1, max_length = 200, value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telephone: Option<Option<&'a str>>,
     /// The ministry.
     #[schema(min_length = 1, max_length = 200, required)]
     ministere: Option<&'a str>,
     #[schema(pattern = "^[MF]$", required)]
     sexe: Option<&'a str>,
     /// What the user set up, as clients sent it.
-    #[schema(value_type = Object)]
-    preferences: &'a Value,
-    #[schema(pattern = "^(active|pending|inactive|suspended|banned)$")]
-    status: &'a str,
-    roles: &'a [String],
-    email_verified: bool,
-    mfa_enabled: bool,
+    #[schema(value_type = Object, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferences: Option<&'a Value>,
+    #[schema(pattern = "^(active|pending|inactive|suspended|banned)$", value_type = String, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    #[schema(value_type = Vec<String>, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<&'a [String]>,
+    #[schema(value_type = bool, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
+    #[schema(value_type = bool, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mfa_enabled: Option<bool>,
     /// What kind of customer the user acts for.
-    #[schema(pattern = "^(SME|FINANCIAL_INSTITUTION)$", required)]
-    user_type: Option<&'a str>,
+    #[schema(pattern = "^(SME|FINANCIAL_INSTITUTION)$", value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_type: Option<Option<&'a str>>,
     /// The customer the user acts for.
-    #[schema(required)]
-    customer_id: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_id: Option<Option<&'a str>>,
     /// Whether the customer's company is the user's own.
-    is_company_owner: bool,
+    #[schema(value_type = bool, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_company_owner: Option<bool>,
     #[schema(value_type = String, format = DateTime)]
     #[serde(serialize_with = "in_milliseconds")]
     created_at: DateTime<Utc>,
@@ -81,8 +97,31 @@ pub(super) struct ProfileBody<'a> {
     version: i32,
 }
 
-impl<'a> From<&'a UserRow> for ProfileBody<'a> {
-    fn from(row: &'a UserRow) -> Self {
+impl<'a> ProfileBody<'a> {
+    /// As much as the caller may see.
+    pub(super) fn seen_by(caller: &Caller, row: &'a UserRow) -> Self {
+        let whole = Self::whole(row);
+        if caller.sees_whole(&row.id) { whole } else { whole.reduced() }
+    }
+
+    /// What everybody sees.
+    fn reduced(self) -> Self {
+        Self {
+            telephone: None,
+            preferences: None,
+            status: None,
+            roles: None,
+            email_verified: None,
+            mfa_enabled: None,
+            user_type: None,
+            customer_id: None,
+            is_company_owner: None,
+            ..self
+        }
+    }
+
+    /// Everything.
+    pub(crate) fn whole(row: &'a UserRow) -> Self {
         // Whole, so that no field is forgotten.
         let UserRow {
             id,
@@ -119,17 +158,17 @@ impl<'a> From<&'a UserRow> for ProfileBody<'a> {
             avatar: avatar.as_deref(),
             email: email.as_deref(),
             username: username.as_deref(),
-            telephone: telephone.as_deref(),
+            telephone: Some(telephone.as_deref()),
             ministere: ministere.as_deref(),
             sexe: sexe.as_deref(),
-            preferences: preferences.as_ref().unwrap_or(&NO_PREFERENCES),
-            status,
-            roles,
-            email_verified: *email_verified,
-            mfa_enabled: *mfa_enabled,
-            user_type: user_type.as_deref(),
-            customer_id: customer_id.as_deref(),
-            is_company_owner: *is_company_owner,
+            preferences: Some(preferences.as_ref().unwrap_or(&NO_PREFERENCES)),
+            status: Some(status),
+            roles: Some(roles),
+            email_verified: Some(*email_verified),
+            mfa_enabled: Some(*mfa_enabled),
+            user_type: Some(user_type.as_deref()),
+            customer_id: Some(customer_id.as_deref()),
+            is_company_owner: Some(*is_company_owner),
             created_at: *created_at,
             updated_at: *updated_at,
             version: *version,
@@ -174,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_field_is_there_in_its_order_even_without_a_value() {
-        let body = serde_json::to_string(&ProfileBody::from(&row())).unwrap();
+        let body = serde_json::to_string(&ProfileBody::whole(&row())).unwrap();
         assert_eq!(
             body,
             concat!(
@@ -190,7 +229,7 @@ mod tests {
 
     #[test]
     fn each_field_that_can_be_changed_is_shown() {
-        let body = serde_json::to_value(ProfileBody::from(&row())).unwrap();
+        let body = serde_json::to_value(ProfileBody::whole(&row())).unwrap();
         for field in CHANGEABLE {
             assert!(body.get(field).is_some(), "{field}");
         }
@@ -199,7 +238,7 @@ mod tests {
     #[test]
     fn the_given_name_comes_first_in_the_full_name() {
         let body =
-            serde_json::to_value(ProfileBody::from(&UserRow { prenom: Some("Joseph".into()), ..row() }));
+            serde_json::to_value(ProfileBody::whole(&UserRow { prenom: Some("Joseph".into()), ..row() }));
         assert_eq!(body.unwrap()["fullName"], "Joseph Kabila");
     }
 }

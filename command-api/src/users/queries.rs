@@ -16,6 +16,7 @@ use utoipa::{IntoResponses, ToSchema};
 use super::Name;
 use super::profile::ProfileBody;
 use super::schemas::{BatchBody, BatchParameters};
+use crate::auth::Caller;
 use crate::body::JsonObject;
 use crate::conditions::{self, MinPosition};
 use crate::error::ApiError;
@@ -51,6 +52,7 @@ enum OneUser {
 )]
 pub(super) async fn by_name(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     parameters: Parameters,
     min: MinPosition,
@@ -58,7 +60,7 @@ pub(super) async fn by_name(
 ) -> Result<Response, ApiError> {
     parameters.refuse("at")?;
     wait_for(&api, &min).await?;
-    one(&api, api.finder.find(name.as_str()).await?, &headers)
+    one(&api, &caller, api.finder.find(name.as_str()).await?, &headers)
 }
 
 /// Finds a user by matricule.
@@ -72,12 +74,13 @@ pub(super) async fn by_name(
 )]
 pub(super) async fn by_matricule(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     min: MinPosition,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     wait_for(&api, &min).await?;
-    one(&api, users::find_by_matricule(&api.pool, name.as_str()).await?, &headers)
+    one(&api, &caller, users::find_by_matricule(&api.pool, name.as_str()).await?, &headers)
 }
 
 /// Does not answer from a read model that is behind what the client has seen.
@@ -90,7 +93,7 @@ pub(super) async fn wait_for(api: &Api, min: &MinPosition) -> Result<(), ApiErro
     }
 }
 
-fn one(api: &Api, row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
+fn one(api: &Api, caller: &Caller, row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
     let row = row.ok_or(ApiError::User(Rejection::NotFound))?;
     if let Some(cache) = &api.cache {
         cache.was_read(&row.id);
@@ -98,7 +101,7 @@ fn one(api: &Api, row: Option<UserRow>, headers: &HeaderMap) -> Result<Response,
     let mut response = if conditions::has_already(headers, row.version) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        answer::json(StatusCode::OK, &ProfileBody::from(&row))?
+        answer::json(StatusCode::OK, &ProfileBody::seen_by(caller, &row))?
     };
     response.headers_mut().insert(header::ETAG, etag(row.version));
     Ok(response)
@@ -124,13 +127,14 @@ pub(super) fn etag(version: i32) -> HeaderValue {
 )]
 pub(super) async fn batch(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     min: MinPosition,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let names = parameters.all("ids").flat_map(|list| list.split(','));
     let names: Vec<String> =
         names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    many(&api, &min, names).await
+    many(&api, &caller, &min, names).await
 }
 
 /// Finds up to 1000 users by ids or matricules in the body.
@@ -148,10 +152,11 @@ pub(super) async fn batch(
 )]
 pub(super) async fn batch_of_body(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     min: MinPosition,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    many(&api, &min, names_in(body.fields)?).await
+    many(&api, &caller, &min, names_in(body.fields)?).await
 }
 
 fn names_in(mut fields: Map<String, Value>) -> Result<Vec<String>, ApiError> {
@@ -175,7 +180,12 @@ struct Batch<'a> {
     count: usize,
 }
 
-async fn many(api: &Api, min: &MinPosition, mut names: Vec<String>) -> Result<Response, ApiError> {
+async fn many(
+    api: &Api,
+    caller: &Caller,
+    min: &MinPosition,
+    mut names: Vec<String>,
+) -> Result<Response, ApiError> {
     if !(1..=MAX_BATCH).contains(&names.len()) {
         return Err(ApiError::invalid("ids", format!("1 à {MAX_BATCH} identifiants ou matricules attendus")));
     }
@@ -183,7 +193,7 @@ async fn many(api: &Api, min: &MinPosition, mut names: Vec<String>) -> Result<Re
     // What can't be a name names nobody, and may not even be a text for the database.
     names.retain(|name| is_well_formed(name));
     let rows = users::find_many(&api.pool, &names).await?;
-    let users: Vec<_> = rows.iter().map(ProfileBody::from).collect();
+    let users: Vec<_> = rows.iter().map(|row| ProfileBody::seen_by(caller, row)).collect();
     answer::json(StatusCode::OK, &Batch { count: users.len(), users })
 }
 

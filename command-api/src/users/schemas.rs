@@ -23,8 +23,8 @@ pub(super) struct NewUserBody {
     nom: FilledLine,
     /// There are no customers in this release: any is refused with `CUSTOMER_NOT_FOUND`.
     customer_id: Option<NameOrNone>,
-    /// There are no passwords in this release: any but an empty one is refused.
-    #[schema(max_length = 0)]
+    /// To log in with: 12 to 256 characters, and not a common one.
+    #[schema(pattern = r"^([\s\S]{12,256})?$")]
     password: Option<String>,
     #[serde(flatten)]
     rest: OptionalFields,
@@ -111,6 +111,21 @@ struct UserType(String);
 #[derive(ToSchema)]
 #[schema(pattern = "^(active|pending|inactive|suspended|banned)?$", example = "active")]
 struct Status(String);
+
+/// A new status.
+#[derive(ToSchema)]
+#[schema(as = StatusChange, example = json!({ "status": "suspended", "reason": "Décision administrative" }))]
+pub(super) struct StatusBody {
+    #[schema(inline)]
+    status: FilledStatus,
+    /// Why: it stands in the history, and other services are told.
+    reason: Option<Line>,
+}
+
+/// Whether the user may log in: only an active one may.
+#[derive(ToSchema)]
+#[schema(pattern = "^(active|pending|inactive|suspended|banned)$", example = "suspended")]
+struct FilledStatus(String);
 
 /// What became of a deletion.
 #[derive(ToSchema)]

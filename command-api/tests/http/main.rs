@@ -2,6 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy exempts no more than the test functions themselves")]
 
+mod access;
+mod administrators;
+mod auth;
+mod auth_forgeries;
+mod auth_limits;
+mod auth_rules;
 mod bad_input;
 mod commands;
 mod common_rules;
@@ -10,16 +16,19 @@ mod lists;
 mod log;
 mod openapi;
 mod queries;
+mod transport;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use command_api::{Api, Postgres, Published, Readiness, operations_router, router};
+use command_api::auth::{Auth, AuthMode, Passwords, RefreshKey, SecureCookies, Tokens, Told};
+use command_api::{Api, Postgres, Published, Readiness, Transport, operations_router, router};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use projections::sessions::Sessions;
 use projections::users::{Finder, Users};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -27,6 +36,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// What tokens are signed with.
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// The routes with everything behind them, until it is dropped.
 struct Service {
@@ -42,9 +54,19 @@ async fn service(pool: &PgPool) -> Service {
     start(pool, true, router).await
 }
 
+/// Where who asks has to say who it is.
+async fn guarded_service(pool: &PgPool) -> Service {
+    start_as(pool, true, AuthMode::Required, router).await
+}
+
 /// With a read model that stays empty.
 async fn service_without_projection(pool: &PgPool) -> Service {
     start(pool, false, router).await
+}
+
+/// To which requests come in this way; its read model stays empty.
+async fn service_over(pool: &PgPool, transport: Transport) -> Service {
+    start(pool, false, |api| router(Api { transport, ..api })).await
 }
 
 /// With nothing but health and figures.
@@ -52,12 +74,22 @@ async fn service_of_operations(pool: &PgPool) -> Service {
     Service { is_whole: false, ..start(pool, false, operations_router).await }
 }
 
-async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Service {
+async fn start(pool: &PgPool, follows: bool, router: impl FnOnce(Api) -> Router) -> Service {
+    start_as(pool, follows, AuthMode::Open, router).await
+}
+
+async fn start_as(
+    pool: &PgPool,
+    follows: bool,
+    mode: AuthMode,
+    router: impl FnOnce(Api) -> Router,
+) -> Service {
     log::start();
     let options = (*pool.connect_options()).clone();
     let store = PostgresStore::connect(options.clone()).await.unwrap();
     let store: Arc<dyn EventStore> = Arc::new(store);
     let appender = Appender::start(store.clone(), SystemClock, UuidV7);
+    let access = Commands::new(store.clone(), appender.clone());
     let runner = projections::runner::<Users>(store.clone(), options, pool.clone());
     let progress = runner.progress();
     let stop = CancellationToken::new();
@@ -66,8 +98,22 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
     }
     let readiness = Readiness::new(vec![Box::new(Postgres(pool.clone()))]);
     let api = Api {
-        users: Commands::new(store, appender),
+        users: Commands::new(store.clone(), appender.clone()),
+        administrators: Commands::new(store, appender),
         finder: Finder::new(pool.clone()),
+        auth: Auth {
+            mode,
+            open_profiles: mode == AuthMode::Open,
+            tokens: Tokens::new(SECRET, &[], Arc::new(SystemClock)),
+            refresh_key: RefreshKey::new([7; 32]),
+            access,
+            sessions: Sessions::new(pool.clone()),
+            durable: pool.clone(),
+            finder: Finder::new(pool.clone()),
+            passwords: Passwords::new().unwrap(),
+            secure_cookies: SecureCookies::Auto,
+            told: Told::default(),
+        },
         pool: pool.clone(),
         progress,
         cache: None,
@@ -75,6 +121,7 @@ async fn start(pool: &PgPool, follows: bool, router: fn(Api) -> Router) -> Servi
         readiness: readiness.clone(),
         published: published(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        transport: Transport::default(),
     };
     Service { router: router(api), is_whole: true, readiness, _stop: stop.drop_guard() }
 }

@@ -8,7 +8,8 @@ use sqlx::PgPool;
 
 use crate::{Answer, JSON, service, service_of_operations, service_without_projection};
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(command_api::openapi()).unwrap());
+pub(crate) static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(command_api::openapi()).unwrap());
 
 fn paths() -> &'static Map<String, Value> {
     DOCUMENT["paths"].as_object().unwrap()
@@ -66,13 +67,16 @@ pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
 }
 
 /// Of every answer, or of HTTP itself.
-const COMMON: [&str; 7] = [
+const COMMON: [&str; 10] = [
     "content-type",
     "content-length",
     "allow",
     "cache-control",
     "content-security-policy",
     "referrer-policy",
+    "set-cookie",
+    "vary",
+    "www-authenticate",
     "x-content-type-options",
 ];
 
@@ -86,7 +90,7 @@ fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Va
 async fn every_path_and_method_of_the_router_is_described(pool: PgPool) {
     let service = service_without_projection(&pool).await;
     for (template, item) in paths() {
-        let path = template.replace("{id}", "u1").replace("{matricule}", "m1");
+        let path = template.replace("{id}", "u1").replace("{matricule}", "m1").replace("{role}", "r1");
         // No path has this method, so the router tells which it has.
         let answer = service.send("PATCH", &path, &[], "").await;
         assert_eq!(answer.status, 405, "{path}");
@@ -95,7 +99,7 @@ async fn every_path_and_method_of_the_router_is_described(pool: PgPool) {
         let described: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         assert_eq!(routed, described, "{path}");
     }
-    assert_eq!(paths().len(), 14);
+    assert_eq!(paths().len(), 21);
 }
 
 #[test]
@@ -103,12 +107,14 @@ fn every_operation_has_an_id_of_its_own_a_summary_and_the_answers_of_all() {
     assert!(DOCUMENT["openapi"].as_str().unwrap().starts_with("3.1."));
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations() {
+        let is_watching = path.starts_with("/health") || path == "/metrics";
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id), "{id} twice");
         assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{id}");
-        for status in ["500", "503"] {
+        for status in ["500", "503"].into_iter().chain((!is_watching).then_some("429")) {
             assert!(operation["responses"][status].is_object(), "{method} {path} {status}");
         }
+        assert_eq!(operation["responses"]["408"].is_object(), operation["requestBody"].is_object(), "{id}");
         for (status, response) in operation["responses"].as_object().unwrap() {
             assert!(response["headers"]["X-Request-Id"].is_object(), "{id} {status}");
         }

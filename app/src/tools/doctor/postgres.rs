@@ -31,19 +31,27 @@ const LOG: [(&str, &str); 7] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 6] = [
+const READ_MODELS: [(&str, &str); 11] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
+    ("keyring.log_keys", "SELECT"),
     ("leaders", "SELECT, INSERT, UPDATE"),
+    ("login_attempts", "SELECT, INSERT, UPDATE, DELETE"),
+    ("session_owners", "SELECT, INSERT, UPDATE"),
+    ("sessions", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
     ("stream_floors", "SELECT, INSERT, UPDATE"),
     ("topics", "SELECT, INSERT, UPDATE"),
+    ("unknown_logins", "SELECT, INSERT, UPDATE, DELETE"),
     ("users_v1", "SELECT, INSERT, UPDATE, DELETE"),
 ];
 
 /// Looks at each database.
 pub(super) async fn look(tools: &Tools) -> Vec<Check> {
     let Some(log) = tools.urls.other_log() else {
-        return look_at(tools, &tools.urls.read_models, &[&LOG[..], &READ_MODELS].concat()).await;
+        let mut both = [&LOG[..], &READ_MODELS].concat();
+        both.sort_unstable();
+        both.dedup();
+        return look_at(tools, &tools.urls.read_models, &both).await;
     };
     let mut checks = look_at(tools, &tools.urls.read_models, &READ_MODELS).await;
     checks.extend(look_at(tools, log, &LOG).await);

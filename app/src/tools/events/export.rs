@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::line::Secrets;
 use super::{Export, head, read_after};
 use crate::fatal::Fatal;
 use crate::tools::Tools;
@@ -36,7 +37,7 @@ pub(super) async fn run(tools: &Tools, options: &Export) -> Result<(), Fatal> {
                 return Err(Fatal::new("the event log is corrupt", found));
             }
             encrypted += i64::from(event.is_encrypted());
-            lines.push_str(&event.json());
+            lines.push_str(&event.json(Secrets::Shown));
             lines.push('\n');
             after = event.position;
         }

@@ -10,7 +10,7 @@ use event_store::StreamId;
 use sqlx::PgConnection;
 use std::path::PathBuf;
 
-use self::line::Event;
+use self::line::{Event, Secrets};
 use super::print::{Written, write};
 use super::{Tools, unreadable};
 use crate::fatal::Fatal;
@@ -22,8 +22,12 @@ const BATCH: i64 = 1_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Events {
     /// Print the last events, and those that come
+    ///
+    /// The hashes of passwords are masked.
     Tail(Tail),
-    /// Print every event of a stream, such as user-<id>
+    /// Print every event of a stream, such as user-<id> or access-<id>
+    ///
+    /// The hashes of passwords are masked.
     Stream {
         /// Its name in the log
         stream: String,
@@ -32,6 +36,8 @@ pub(crate) enum Events {
         json: bool,
     },
     /// Write the log as JSON, one object a line
+    ///
+    /// A backup: nothing is masked, the hashes of passwords are there. Keep it as you keep the database.
     Export(Export),
     /// Print how many events there are, of what types and days, and their size
     Stats {
@@ -116,7 +122,7 @@ async fn print_stream(tools: &Tools, stream: &StreamId, json: bool) -> Result<()
 fn print<'a>(events: impl IntoIterator<Item = &'a Event>, json: bool) -> Result<Written, Fatal> {
     let mut lines = String::new();
     for event in events {
-        lines.push_str(&if json { event.json() } else { event.text() });
+        lines.push_str(&if json { event.json(Secrets::Masked) } else { event.text() });
         lines.push('\n');
     }
     if lines.is_empty() { Ok(Written::Yes) } else { write(&lines) }

@@ -1,0 +1,357 @@
+//! `POST /login`.
+//!
+//! Whoever fails learns no more than that: an unknown user, a wrong password and a user without one are
+//! answered alike and after the same time.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::Aggregate;
+use domain::access::{self, Access, FailureReason, LoginFailed, LoginName, NOBODY, Origin, Rejection};
+use domain::ids::is_well_formed;
+use domain::password::{Password, PasswordHash};
+use domain::user::{EMAIL, LOOKUP, Status, USERNAME, User};
+use domain::values::{Email, Username};
+use event_store::{ClaimValue, Commands, ExecuteError, IfMatch, Loaded, Metadata, Request, StreamId};
+use projections::sessions::{self as rows, NewSession, UnknownLogins};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Instrument;
+
+use super::body::text;
+use super::passwords::Checked;
+use super::sessions::{Grant, grant};
+use super::throttle::Try;
+use crate::Api;
+use crate::body::JsonObject;
+use crate::client::Client;
+use crate::conditions::Cause;
+use crate::error::ApiError;
+use crate::openapi::refusals;
+
+/// How often a login begins again because something changed meanwhile.
+const AGAIN: usize = 3;
+/// How often it is looked whether there are some to note.
+const NOTE_EACH: Duration = Duration::from_secs(1);
+/// How many addresses are noted at once.
+const NOTED: i64 = 100;
+/// How much of what a client calls itself is kept.
+const USER_AGENT: usize = 512;
+/// How long an answer waits until the token it gives can be used.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Proves who one is: begins a session.
+#[utoipa::path(
+    post,
+    path = "/login",
+    operation_id = "logIn",
+    tag = "authentication",
+    request_body = super::schemas::LoginBody,
+    responses(
+        (status = 200, description = "A session; the tokens are set as cookies, too.", body = super::schemas::Session),
+        refusals::Login,
+    ),
+)]
+pub(super) async fn log_in(
+    State(api): State<Arc<Api>>,
+    client: Client,
+    cause: Cause,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let (name, password) = read(body.fields)?;
+    let from = origin(client.address, &headers);
+    let login = Login { api, client, cause, from };
+    // Also when the client goes away: a try that is not given back would count as failed.
+    tokio::spawn(async move { login.carry_out(&name, &password).await }.in_current_span())
+        .await
+        .map_err(ApiError::internal)?
+}
+
+/// What the body says.
+fn read(mut fields: Map<String, Value>) -> Result<(LoginName, Password), ApiError> {
+    let matricule = text(&mut fields, "matricule")?.map(LoginName::Matricule);
+    let email = text(&mut fields, "email")?.map(LoginName::Email);
+    let username = text(&mut fields, "username")?.map(LoginName::Username);
+    let name = matricule.or(email).or(username);
+    let name = name.ok_or_else(|| ApiError::invalid("matricule", "matricule, email ou username attendu"));
+    let password = text(&mut fields, "password")?;
+    let password = password.ok_or_else(|| ApiError::invalid("password", "mot de passe attendu"));
+    match (name, password) {
+        (Ok(name), Ok(password)) => Ok((name, Password::entered(&password))),
+        (Err(ApiError::Invalid(mut name)), Err(ApiError::Invalid(password))) => {
+            name.extend(password);
+            Err(ApiError::Invalid(name))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// Where a request came from.
+pub(super) fn origin(ip_address: IpAddr, headers: &HeaderMap) -> Origin {
+    let named = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok());
+    let user_agent = named.map(|it| it.chars().take(USER_AGENT).collect());
+    Origin { ip_address, user_agent }
+}
+
+struct Login {
+    api: Arc<Api>,
+    client: Client,
+    cause: Cause,
+    from: Origin,
+}
+
+/// Who is to be logged in.
+struct Account {
+    /// [`None`] if there is nobody of that name.
+    id: Option<String>,
+    /// What failed tries are counted under.
+    key: String,
+    access: Arc<Loaded<Access>>,
+}
+
+impl Login {
+    async fn carry_out(&self, name: &LoginName, password: &Password) -> Result<Response, ApiError> {
+        for _ in 0..AGAIN {
+            if let Some(answer) = self.attempt(name, password).await? {
+                return Ok(answer);
+            }
+        }
+        Err(ApiError::unavailable("the user changed with each attempt to log in"))
+    }
+
+    /// Nothing if the user changed meanwhile.
+    async fn attempt(&self, name: &LoginName, password: &Password) -> Result<Option<Response>, ApiError> {
+        let Self { api, client, .. } = self;
+        // First of all: who is sent away asks nothing of PostgreSQL.
+        let place = api.auth.passwords.place()?;
+        let begun = Instant::now();
+        let account = self.account(name).await?;
+        let spent = begun.elapsed();
+        Try::look(&api.pool, &account.key, client.address).await?;
+        let turn = place.turn().await?;
+        // As late as can be: those under way count as well.
+        let attempt = Try::take(&api.pool, &account.key, client.address).await?;
+        let answer = match turn.check(password.clone(), account.access.state.password.clone(), spent).await {
+            Ok(checked) => self.checked(name, password, &account, checked).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Err(ApiError::InvalidCredentials | ApiError::AccountSuspended) => {}
+            Ok(_) | Err(_) => attempt.give_back(&api.pool).await?,
+        }
+        answer
+    }
+
+    async fn checked(
+        &self,
+        name: &LoginName,
+        password: &Password,
+        account: &Account,
+        checked: Checked,
+    ) -> Result<Option<Response>, ApiError> {
+        let (outdated, answer_at) = match checked {
+            Checked::Right { outdated, answer_at } => (outdated, answer_at),
+            Checked::Wrong { answer_at } => {
+                let reason = match account.id {
+                    Some(_) => FailureReason::WrongPassword,
+                    None => FailureReason::UnknownUser,
+                };
+                self.note(account.id.clone(), name, reason);
+                tokio::time::sleep_until(answer_at).await;
+                return Err(ApiError::InvalidCredentials);
+            }
+        };
+        let (Some(id), Some(proven)) = (&account.id, &account.access.state.password) else {
+            return Err(ApiError::internal("a right password of nobody"));
+        };
+        let user = self.api.users.current(&StreamId::new(User::CATEGORY, id)).await?;
+        match &*user.state {
+            User::Living(profile) if profile.status == Status::Active => {}
+            User::Living(_) => {
+                self.note(Some(id.clone()), name, FailureReason::Status);
+                return Err(ApiError::AccountSuspended);
+            }
+            User::Unregistered | User::Deleted { .. } => {
+                self.note(None, name, FailureReason::UnknownUser);
+                tokio::time::sleep_until(answer_at).await;
+                return Err(ApiError::InvalidCredentials);
+            }
+        }
+        let Some(answer) = self.begin(id, proven, &user).await? else { return Ok(None) };
+        if outdated {
+            self.hash_again(id, password, proven.clone());
+        }
+        if let Some(cache) = &self.api.cache {
+            cache.was_read(id);
+        }
+        // The token is to be good where it is used next.
+        self.api.progress.reaches(user.position, PATIENCE).await;
+        Ok(Some(answer))
+    }
+
+    /// Begins a session of a user who has proven to be it; nothing if that is not so any more.
+    async fn begin(
+        &self,
+        id: &str,
+        proven: &PasswordHash,
+        user: &Loaded<User>,
+    ) -> Result<Option<Response>, ApiError> {
+        let Self { api, client, .. } = self;
+        let sid = api.ids.next();
+        let command =
+            access::Command::LogIn { proven: proven.clone(), session: sid, from: self.from.clone() };
+        let logged_in = match api.auth.access.execute(self.request(id, command)).await {
+            Ok(executed) => executed.after,
+            // Changed or hashed again since it was read: what was entered is checked again.
+            Err(ExecuteError::Rejected(Rejection::PasswordHasChanged)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let token = api.auth.refresh_key.token(sid, 0);
+        let session = NewSession {
+            sid,
+            user_id: id,
+            user_version: user.version,
+            access_version: logged_in.version,
+            token_hash: &token.hash(),
+            ip_address: &self.from.ip_address.to_string(),
+            user_agent: self.from.user_agent.as_deref(),
+        };
+        // Shut out since, or given another password.
+        if !rows::begin(&api.auth.durable, &session).await? {
+            return Ok(None);
+        }
+        tracing::info!(user.id = id, session = %sid, client = %client.address, "Logged {id} in");
+        grant(api, *client, &Grant { user, sid, refresh: &token }).map(Some)
+    }
+
+    /// Asks the same of the log whether there is such a user or not.
+    async fn account(&self, name: &LoginName) -> Result<Account, ApiError> {
+        let claim = claim(name);
+        let holder = match &claim {
+            Some(claim) => self.api.users.holder(claim).await?,
+            None => None,
+        };
+        let id = holder.map(|stream| stream.id().to_owned());
+        let stream = StreamId::new(Access::CATEGORY, id.as_deref().unwrap_or(NOBODY));
+        let access = self.api.auth.access.current(&stream).await?;
+        let key = match (&id, &claim) {
+            (Some(id), _) => format!("user {id}"),
+            (None, Some(claim)) => format!("{} {}", claim.namespace, claim.value),
+            (None, None) => format!("malformed {name:?}"),
+        };
+        Ok(Account { id, key, access })
+    }
+
+    fn request(&self, id: &str, command: access::Command) -> Request<access::Command> {
+        request(id, command, self.cause.metadata_of(id))
+    }
+
+    /// Notes a failure in the log. Nobody waits for it: that would tell how much there is to note.
+    fn note(&self, id: Option<String>, name: &LoginName, reason: FailureReason) {
+        let (pool, access, from) = (self.api.pool.clone(), self.api.auth.access.clone(), self.from.clone());
+        let name = claim(name).map(|_| name.clone());
+        let metadata = self.cause.metadata_of("anonymous");
+        tracing::info!(user.id = id, client = %from.ip_address, ?reason, "A login failed");
+        tokio::spawn(async move {
+            let noted: Result<(), ApiError> = async {
+                let Some(id) = id else {
+                    // In the log once a minute, with what there were meanwhile.
+                    let address = from.ip_address.to_string();
+                    let name = name.map(|it| serde_json::to_string(&it)).transpose();
+                    let name = name.map_err(ApiError::internal)?;
+                    let agent = from.user_agent.as_deref();
+                    return Ok(rows::count_unknown(&pool, &address, name.as_deref(), agent).await?);
+                };
+                let failed = LoginFailed { name, reason, from, count: 1 };
+                access.execute(request(&id, access::Command::NoteFailure(failed), metadata)).await?;
+                Ok(())
+            }
+            .await;
+            if let Err(error) = noted {
+                let code = error.status().1;
+                tracing::warn!(error = error.cause(), code, "Could not note a failed login in the log");
+            }
+        });
+    }
+
+    /// Keeps the password under a hash of the present cost. If that fails, the next login tries again.
+    fn hash_again(&self, id: &str, password: &Password, from: PasswordHash) {
+        let (request_of, id) = (self.cause.metadata_of(id), id.to_owned());
+        let (password, access, passwords) =
+            (password.clone(), self.api.auth.access.clone(), self.api.auth.passwords.clone());
+        tokio::spawn(async move {
+            let Ok(to) = passwords.hash(password).await else { return };
+            let command = access::Command::Rehash { from, to };
+            if let Err(error) = access.execute(request(&id, command, request_of)).await {
+                tracing::warn!(user.id = id, "Could not renew the hash of a password: {error}");
+            }
+        });
+    }
+}
+
+/// A command on how a user gets in.
+pub(super) fn request(id: &str, command: access::Command, metadata: Metadata) -> Request<access::Command> {
+    Request {
+        stream: StreamId::new(Access::CATEGORY, id),
+        command,
+        new_stream: false,
+        if_match: IfMatch::Any,
+        found_by: None,
+        key: None,
+        metadata,
+    }
+}
+
+/// What the user of such a name holds; nothing if nobody can have that name.
+fn claim(name: &LoginName) -> Option<ClaimValue> {
+    let (namespace, value) = match name {
+        LoginName::Matricule(matricule) if is_well_formed(matricule.trim()) => {
+            (LOOKUP, matricule.trim().to_owned())
+        }
+        LoginName::Matricule(_) => return None,
+        LoginName::Email(email) => (EMAIL, Email::parse(email).ok()?.folded()),
+        LoginName::Username(username) => (USERNAME, Username::parse(username).ok()?.as_str().to_owned()),
+    };
+    Some(ClaimValue { namespace, value })
+}
+
+/// Keeps noting in the log, once a minute for each address, how many logins failed of users that there are not.
+pub async fn note_unknown_logins(access: Commands<Access>, pool: PgPool) {
+    let mut again = tokio::time::interval(NOTE_EACH);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        again.tick().await;
+        if let Err(error) = note_unknown(&access, &pool).await {
+            let error = error.cause();
+            tracing::debug!(error, "Could not note failed logins in the log, will try again");
+        }
+    }
+}
+
+async fn note_unknown(access: &Commands<Access>, pool: &PgPool) -> Result<(), ApiError> {
+    let metadata = || Metadata { actor: "anonymous".to_owned(), ..Metadata::default() };
+    for UnknownLogins { address, count, name, user_agent } in rows::note_unknown(pool, NOTED).await? {
+        let from = Origin { ip_address: address.parse().map_err(ApiError::internal)?, user_agent };
+        let name = name.and_then(|json| serde_json::from_str(&json).ok());
+        let reason = FailureReason::UnknownUser;
+        let failed = LoginFailed { name, reason, from, count: count.unsigned_abs() };
+        let command = access::Command::NoteFailure(failed);
+        access.execute(request(&unknown(&address), command, metadata())).await?;
+        rows::noted_unknown(pool, &address, count).await?;
+    }
+    Ok(())
+}
+
+/// The id of the stream of failures from an address of users that there are not.
+fn unknown(address: &str) -> String {
+    format!("{NOBODY}{}", URL_SAFE_NO_PAD.encode(&Sha256::digest(address)[..16]))
+}
