@@ -3,8 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
 
+#[path = "journeys/administrators.rs"]
+mod administrators;
 #[path = "journeys/bad_input.rs"]
 mod bad_input;
+#[path = "journeys/canary.rs"]
+mod canary;
 #[path = "journeys/command_line.rs"]
 mod command_line;
 #[path = "journeys/dead_letters.rs"]
@@ -17,6 +21,10 @@ mod doctor;
 mod faults_kafka;
 #[path = "journeys/faults_redis.rs"]
 mod faults_redis;
+#[path = "journeys/first_login.rs"]
+mod first_login;
+#[path = "journeys/jsonwebtoken.rs"]
+mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]
 mod kafka;
 #[path = "journeys/kill.rs"]
@@ -27,6 +35,12 @@ mod kill_points;
 mod load;
 #[path = "journeys/log.rs"]
 mod log;
+#[path = "journeys/login_load.rs"]
+mod login_load;
+#[path = "journeys/login_points.rs"]
+mod login_points;
+#[path = "journeys/logins.rs"]
+mod logins;
 #[path = "journeys/metrics.rs"]
 mod metrics;
 #[path = "journeys/outage.rs"]
@@ -43,10 +57,16 @@ mod proxy;
 mod races;
 #[path = "journeys/rebuild.rs"]
 mod rebuild;
+#[path = "journeys/refresh_races.rs"]
+mod refresh_races;
 #[path = "journeys/server.rs"]
 mod server;
+#[path = "journeys/sessions.rs"]
+mod sessions;
 #[path = "journeys/set_back.rs"]
 mod set_back;
+#[path = "journeys/shut_out.rs"]
+mod shut_out;
 #[path = "journeys/sink_points.rs"]
 mod sink_points;
 #[path = "journeys/sinks.rs"]
@@ -57,6 +77,8 @@ mod sinks_kill;
 mod sinks_outage;
 #[path = "journeys/sinks_two.rs"]
 mod sinks_two;
+#[path = "journeys/slow_clients.rs"]
+mod slow_clients;
 #[path = "journeys/slow_postgres.rs"]
 mod slow_postgres;
 #[path = "journeys/tools.rs"]

@@ -15,11 +15,11 @@
 #[path = "kill_points/backends.rs"]
 mod backends;
 #[path = "kill_points/clients.rs"]
-mod clients;
+pub(crate) mod clients;
 #[path = "kill_points/oracle.rs"]
 mod oracle;
 #[path = "kill_points/proxy.rs"]
-mod proxy;
+pub(crate) mod proxy;
 #[path = "kill_points/rig.rs"]
 mod rig;
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
@@ -17,6 +18,8 @@ pub(crate) struct Server {
     pub(crate) base: String,
     client: Client,
     log: PathBuf,
+    /// What it writes on stdout.
+    said: Arc<Mutex<String>>,
     folder: tempfile::TempDir,
 }
 
@@ -57,17 +60,24 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = Arc::<Mutex<String>>::default();
         let base = loop {
             let line = lines.next_line().await.unwrap();
             let Some(line) = line else { panic!("it ended: {}", std::fs::read_to_string(&log).unwrap()) };
+            said.lock().unwrap().extend([line.as_str(), "\n"]);
             if let Some(rest) = line.trim().strip_prefix("HTTP") {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
         };
         // What it says later must not fill the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let later = said.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                later.lock().unwrap().extend([line.as_str(), "\n"]);
+            }
+        });
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { child, base, client, log, folder }
+        Self { child, base, client, log, said, folder }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -100,6 +110,11 @@ impl Server {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// What it has written on stdout.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {

@@ -18,6 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annuaire::local::{Redis, RedisOptions};
+use domain::Aggregate;
+use domain::access::Access;
+use domain::administrators::Administrators;
 use domain::user::User;
 use event_store::postgres::PostgresStore;
 use event_store::{EventStore, Fold, Position};
@@ -164,6 +167,17 @@ impl Sinks {
         self.topic.iter().filter(has).count()
     }
 
+    /// The messages on a topic, as they were last found to be.
+    pub(crate) fn messages_on(&self, topic: &str) -> Vec<&Message> {
+        let on = format!(" on {topic}");
+        self.topic.iter().filter(|message| message.id.ends_with(&on)).collect()
+    }
+
+    /// Every message on every topic, with key and headers; others' are among them.
+    pub(crate) async fn on_topics(&self) -> Vec<String> {
+        topic::texts(&self.kafka).await
+    }
+
     /// The log.
     pub(crate) fn store(&self) -> Arc<dyn EventStore> {
         self.store.clone()
@@ -181,10 +195,17 @@ impl Sinks {
             let Some(last) = events.last() else { return };
             self.at = last.position;
             for event in &events {
-                let step = self.fold.step(event).await.unwrap();
                 self.events.insert(event.event_id.to_string());
-                self.stream.extend(stream::of_event(&step));
-                self.topic.extend(topic::of_event(&step));
+                match event.stream.category() {
+                    User::CATEGORY => {
+                        let step = self.fold.step(event).await.unwrap();
+                        self.stream.extend(stream::of_event(&step));
+                        self.topic.extend(topic::of_event(&step));
+                    }
+                    Access::CATEGORY => self.topic.extend(topic::of_access(&event.decode().unwrap())),
+                    Administrators::CATEGORY => {}
+                    category => panic!("an event of {category}"),
+                }
             }
         }
     }

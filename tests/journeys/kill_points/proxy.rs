@@ -100,7 +100,7 @@ async fn answers(
 }
 
 /// The next message with its type.
-async fn message(from: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<(u8, Vec<u8>)> {
+pub(crate) async fn message(from: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<(u8, Vec<u8>)> {
     let kind = from.read_u8().await?;
     let length = from.read_u32().await?;
     let mut message = with_length(from, length).await?;

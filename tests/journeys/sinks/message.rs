@@ -12,6 +12,13 @@ pub(crate) struct Message {
     pub(crate) parts: Vec<(String, String)>,
 }
 
+impl Message {
+    /// One of its parts; empty where it has none of that name.
+    pub(crate) fn part(&self, name: &str) -> &str {
+        self.parts.iter().find(|(part, _)| part == name).map_or("", |(_, value)| value)
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, value) = self.parts.first().map_or(("", ""), |(name, value)| (name, value));

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
+use domain::access;
 use domain::user::User;
-use event_store::Step;
+use event_store::{Recorded, Step};
 use messaging::outbox::kafka::Record;
 use messaging::routes;
 use rdkafka::config::ClientConfig;
@@ -16,14 +17,29 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use super::message::{Message, each_once, in_order};
-use crate::server::eventually;
+use crate::server::{eventually, some_time};
 
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// What a test beside this one left open when it killed its server ends after 15 s, and Kafka looks for such
+/// ones each 10 s.
+const ENDED: Duration = Duration::from_secs(60);
+
+/// A topic and one of its partitions.
+type Partition = (String, i32);
+
+/// Where partitions end.
+type Ends = BTreeMap<Partition, i64>;
 
 /// What an event leaves in them.
 pub(super) fn of_event(step: &Step<User>) -> Vec<Message> {
     let records = Record::of_user(step).unwrap();
     records.iter().map(of_record).collect()
+}
+
+/// What an event of how a user gets in leaves in them.
+pub(super) fn of_access(recorded: &Recorded<access::Event>) -> Option<Message> {
+    Record::of_access(recorded).unwrap().as_ref().map(of_record)
 }
 
 fn of_record(record: &Record) -> Message {
@@ -54,7 +70,7 @@ fn message<'a>(
 
 /// A message and the topic and partition it is in.
 struct Found {
-    place: (String, i32),
+    place: Partition,
     message: Message,
 }
 
@@ -78,19 +94,16 @@ pub(super) async fn compare(
     events: &HashSet<String>,
 ) -> Result<usize, String> {
     let written = OnceCell::new();
-    eventually("the topic's end is known", async || {
+    eventually("the topics' ends are known", async || {
         on_thread(brokers, |it| ends(it, "read_uncommitted"))
             .await
             .is_ok_and(|ends| written.set(ends).is_ok())
     })
     .await;
-    // A transaction that was left open hides what comes after it, until its end.
-    eventually("all transactions on the topic have ended", async || {
-        on_thread(brokers, |it| ends(it, "read_committed")).await.is_ok_and(|visible| {
-            visible.iter().zip(written.get().unwrap()).all(|(visible, end)| visible >= end)
-        })
-    })
-    .await;
+    let open = all_ended(brokers, written.get().unwrap()).await;
+    if !open.is_empty() {
+        return Err(format!("transactions are open still after {ENDED:?}, partition, end, seen: {open:?}"));
+    }
     let mut found = on_thread(brokers, read).await;
     found.retain(|it| it.message.id.split([':', ' ']).next().is_some_and(|event| events.contains(event)));
     let messages: Vec<Message> = found.iter().map(|it| it.message.clone()).collect();
@@ -119,6 +132,29 @@ pub(super) async fn compare(
     Ok(messages.len())
 }
 
+/// All that a consumer sees.
+pub(super) async fn texts(brokers: &str) -> Vec<String> {
+    on_thread(brokers, read).await.into_iter().map(|it| format!("{:?}", it.message.parts)).collect()
+}
+
+/// Waits until each transaction before these ends is over, for one that is open hides what comes after it;
+/// returns the partitions where one is not.
+async fn all_ended(brokers: &str, written: &Ends) -> Vec<(Partition, i64, Option<i64>)> {
+    let begun = Instant::now();
+    loop {
+        let visible = on_thread(brokers, |it| ends(it, "read_committed")).await.unwrap_or_default();
+        let open = written.iter().filter_map(|(partition, end)| {
+            let visible = visible.get(partition).copied();
+            (visible < Some(*end)).then(|| (partition.clone(), *end, visible))
+        });
+        let open: Vec<_> = open.collect();
+        if open.is_empty() || begun.elapsed() > ENDED {
+            return open;
+        }
+        some_time(10..=20).await;
+    }
+}
+
 async fn on_thread<T: Send + 'static>(brokers: &str, work: fn(&str) -> T) -> T {
     let brokers = brokers.to_owned();
     tokio::task::spawn_blocking(move || work(&brokers)).await.unwrap()
@@ -136,7 +172,7 @@ fn consumer(brokers: &str, isolation: &str) -> BaseConsumer {
 }
 
 /// Every partition of every topic that messages go to.
-fn partitions(consumer: &BaseConsumer) -> Result<Vec<(String, i32)>, KafkaError> {
+fn partitions(consumer: &BaseConsumer) -> Result<Vec<Partition>, KafkaError> {
     let metadata = consumer.fetch_metadata(None, ANSWER)?;
     let ours = metadata.topics().iter().filter(|topic| routes::is_topic(topic.name()));
     let all = ours.flat_map(|topic| {
@@ -147,9 +183,12 @@ fn partitions(consumer: &BaseConsumer) -> Result<Vec<(String, i32)>, KafkaError>
 
 /// Where each partition ends for a consumer with this `isolation.level`; a topic that was made a moment
 /// ago may not know yet.
-fn ends(brokers: &str, isolation: &str) -> Result<Vec<i64>, KafkaError> {
+fn ends(brokers: &str, isolation: &str) -> Result<Ends, KafkaError> {
     let consumer = consumer(brokers, isolation);
-    let end = |(topic, partition): (String, i32)| Ok(consumer.fetch_watermarks(&topic, partition, ANSWER)?.1);
+    let end = |partition: Partition| {
+        let (_, end) = consumer.fetch_watermarks(&partition.0, partition.1, ANSWER)?;
+        Ok((partition, end))
+    };
     partitions(&consumer)?.into_iter().map(end).collect()
 }
 

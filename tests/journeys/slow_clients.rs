@@ -1,0 +1,67 @@
+//! Clients that never finish what they began must not keep others from being served, nor stay for ever.
+
+use std::time::Duration;
+
+use event_store::MIGRATOR;
+use futures::future::join_all;
+use sqlx::PgPool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::server::Server;
+
+const SLOW: usize = 500;
+const QUERIES: usize = 200;
+
+/// How far a client gets before it falls silent.
+const BEGINNINGS: [&str; 4] = [
+    "",
+    "GET /all HT",
+    "GET /all HTTP/1.1\r\nHost: localhost\r\nX-Half: a",
+    "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"matricule\":",
+];
+
+async fn fall_silent(address: String, beginning: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(beginning.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What it is told until the server closes the connection.
+async fn until_closed(mut stream: TcpStream) -> String {
+    let mut told = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut told)).await;
+    // A reset is an end, too: what the client had still to say was not wanted.
+    let _ = closed.expect("the server closes what does not go on");
+    String::from_utf8(told).unwrap()
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn half_open_connections_hold_nobody_up_and_are_closed(pool: PgPool) {
+    let server = Server::on(&pool).await;
+    let id = server.create("M1").await;
+    let address = server.base.strip_prefix("http://").unwrap().to_owned();
+    let beginnings = BEGINNINGS.iter().cycle().take(SLOW);
+    let slow = join_all(beginnings.clone().map(|it| fall_silent(address.clone(), it))).await;
+
+    let path = format!("/{id}");
+    let served = async {
+        for _ in 0..QUERIES / 20 {
+            let answers = join_all((0..20).map(|_| server.get(&path).send())).await;
+            assert!(answers.into_iter().all(|answer| answer.unwrap().status() == 200));
+        }
+    };
+    // All of them are still open: none is closed before 10 s.
+    tokio::time::timeout(Duration::from_secs(8), served).await.expect("others are served meanwhile");
+
+    let ends = join_all(slow.into_iter().map(until_closed)).await;
+    for (beginning, told) in beginnings.zip(ends) {
+        let is_body = beginning.contains("\r\n\r\n");
+        assert_eq!(told.starts_with("HTTP/1.1 408 "), is_body, "{beginning}: {told}");
+        assert_eq!(told.contains(r#""code":"REQUEST_TIMEOUT""#), is_body, "{beginning}: {told}");
+    }
+    assert_eq!(server.get(&path).send().await.unwrap().status(), 200);
+    let (status, log) = server.stop().await;
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
