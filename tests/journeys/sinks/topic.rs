@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// What a test beside this one left open when it killed its server ends after 15 s, and Kafka looks for such
 /// ones each 10 s.
-const ENDED: Duration = Duration::from_secs(60);
+const ENDED: Duration = Duration::from_mins(1);
 
 /// A topic and one of its partitions.
 type Partition = (String, i32);
