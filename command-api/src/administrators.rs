@@ -13,10 +13,10 @@ use event_store::{
 use futures::{StreamExt, TryStreamExt, stream};
 use projections::users;
 use sqlx::PgPool;
-use tracing::Instrument;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::tasks::to_the_end;
 
 /// How often it is begun again because the user has changed meanwhile.
 const ATTEMPTS: usize = 8;
@@ -59,13 +59,13 @@ pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
         }
         Command::AssignRole(_) | Command::ChangeStatus { to: Status::Active, .. } => {
             let set = Set::of(api);
-            on_its_own(async move { set.put_in(request).await }).await
+            whole(async move { set.put_in(request).await }).await
         }
         Command::RemoveRole(_) | Command::ChangeStatus { .. } | Command::Delete => {
             match api.users.execute(request.clone()).await {
                 Err(ExecuteError::Rejected(Rejection::Administrator)) => {
                     let set = Set::of(api);
-                    on_its_own(async move { set.take_away(request).await }).await
+                    whole(async move { set.take_away(request).await }).await
                 }
                 answer => Ok(answer?),
             }
@@ -73,10 +73,9 @@ pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
     }
 }
 
-/// Also when the client goes away: half of it would leave the set without someone who is there.
-async fn on_its_own(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
-    let done = tokio::spawn(work.in_current_span()).await;
-    done.unwrap_or_else(|error| Err(Refusal::Other(ApiError::internal(error))))
+/// Half of it would leave the set without someone who is there.
+async fn whole(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    to_the_end(work).await.unwrap_or_else(|error| Err(Refusal::Other(error)))
 }
 
 /// The set, and what it is a set of.
@@ -192,13 +191,8 @@ impl Set {
         }
         tracing::warn!("Confirming the administrator {}, whom somebody only began to take away", profile.id);
         let confirm = Request {
-            stream: stream.clone(),
-            command: Command::Confirm,
-            new_stream: false,
             if_match: IfMatch::OneOf(vec![seen.version]),
-            found_by: None,
-            key: None,
-            metadata: metadata.clone(),
+            ..Request::on(stream.clone(), Command::Confirm, metadata.clone())
         };
         match self.users.execute(confirm).await {
             Ok(confirmed) => match appoint(confirmed.after.version).await {
@@ -231,15 +225,7 @@ impl Set {
         command: administrators::Command,
         metadata: &Metadata,
     ) -> Result<(), ExecuteError<administrators::Rejection>> {
-        let request = Request {
-            stream: stream_of_set(),
-            command,
-            new_stream: false,
-            if_match: IfMatch::Any,
-            found_by: None,
-            key: None,
-            metadata: metadata.clone(),
-        };
+        let request = Request::on(stream_of_set(), command, metadata.clone());
         self.administrators.execute(request).await.map(drop)
     }
 }

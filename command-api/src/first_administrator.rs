@@ -5,9 +5,9 @@ use domain::access::{self, Access};
 use domain::administrators::Administrators;
 use domain::ids::{Matricule, UserId};
 use domain::password::Password;
-use domain::user::{Command, LOOKUP, NewUser, Rejection, Status, User};
+use domain::user::{Command, LOOKUP, NewUser, Rejection, User};
 use domain::values::{RoleName, Text};
-use event_store::{ClaimValue, Commands, ExecuteError, IdSource, IfMatch, Metadata, Request, StreamId};
+use event_store::{ClaimValue, Commands, ExecuteError, IdSource, Metadata, Request, StreamId};
 use sqlx::PgPool;
 
 use crate::administrators::{self, Refusal, Set};
@@ -126,7 +126,7 @@ impl Founder {
 
     async fn appoint(&self, new: &NewAdministrator, id: String) -> Result<Founded, Unfounded> {
         let user = self.users.current(&StreamId::new(User::CATEGORY, &id)).await?;
-        if !matches!(&*user.state, User::Living(profile) if profile.status == Status::Active) {
+        if user.state.active().is_none() {
             return Err(Unfounded::NotActive(id));
         }
         // The password first: an administrator without one would be of no use, and is not found again.
@@ -152,13 +152,6 @@ impl Founder {
 }
 
 fn request<C>(category: &str, id: &str, command: C) -> Request<C> {
-    Request {
-        stream: StreamId::new(category, id),
-        command,
-        new_stream: false,
-        if_match: IfMatch::Any,
-        found_by: None,
-        key: None,
-        metadata: Metadata { actor: ACTOR.to_owned(), ..Metadata::default() },
-    }
+    let metadata = Metadata { actor: ACTOR.to_owned(), ..Metadata::default() };
+    Request::on(StreamId::new(category, id), command, metadata)
 }

@@ -30,6 +30,7 @@ mod proxies;
 mod published;
 mod query;
 mod rate_limit;
+mod tasks;
 mod traceparent;
 mod transport;
 mod users;

@@ -353,9 +353,15 @@ impl User {
     /// Whether the user can administrate.
     #[must_use]
     pub fn can_administrate(&self) -> bool {
+        self.active().is_some_and(Profile::is_administrator)
+    }
+
+    /// The profile of a user who lives and is active: nobody else may log in.
+    #[must_use]
+    pub fn active(&self) -> Option<&Profile> {
         match self {
-            Self::Living(profile) => profile.can_administrate(),
-            Self::Unregistered | Self::Deleted { .. } => false,
+            Self::Living(profile) if profile.status == Status::Active => Some(profile),
+            Self::Living(_) | Self::Unregistered | Self::Deleted { .. } => None,
         }
     }
 

@@ -62,6 +62,22 @@ pub struct Request<C> {
     pub metadata: Metadata,
 }
 
+impl<C> Request<C> {
+    /// A command without conditions.
+    #[must_use]
+    pub fn on(stream: StreamId, command: C, metadata: Metadata) -> Self {
+        Self {
+            stream,
+            command,
+            new_stream: false,
+            if_match: IfMatch::Any,
+            found_by: None,
+            key: None,
+            metadata,
+        }
+    }
+}
+
 /// A command that was carried out.
 #[derive(Clone, Debug)]
 pub struct Executed<A> {

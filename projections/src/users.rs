@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::user::{Changes, Event, Profile, RoleAssigned, RoleRemoved, StatusChanged, User};
 use domain::values::{Patch, RoleName};
-use event_store::{Recorded, StoredEvent};
+use event_store::{Loaded, Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -55,6 +55,13 @@ pub struct UserRow {
 }
 
 impl UserRow {
+    /// The row of a user as the log has it; nothing of one who does not live.
+    #[must_use]
+    pub fn of_user(user: &Loaded<User>) -> Option<Self> {
+        let User::Living(profile) = &*user.state else { return None };
+        Some(Self::of(profile, user.version, user.created_at?, user.updated_at?))
+    }
+
     /// The row of a user with this profile.
     #[must_use]
     pub fn of(profile: &Profile, version: i32, created_at: DateTime<Utc>, updated_at: DateTime<Utc>) -> Self {

@@ -11,8 +11,8 @@ use domain::values::{RoleName, Text};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, State, Trouble};
 use event_store::{
-    Appender, Commands, EventStore, IdSource, IfMatch, MIGRATOR, Metadata, NewEvent, Position, Proposal,
-    Request, StoredEvent, StreamId, SystemClock, UuidV7, Version,
+    Appender, Commands, EventStore, IdSource, MIGRATOR, Metadata, NewEvent, Position, Proposal, Request,
+    StoredEvent, StreamId, SystemClock, UuidV7, Version,
 };
 use projections::Projection;
 use projections::sessions::{self, NewSession};
@@ -39,15 +39,7 @@ impl World {
     }
 
     async fn run(&self, id: &str, command: Command) {
-        let request = Request {
-            stream: StreamId::new(User::CATEGORY, id),
-            command,
-            new_stream: false,
-            if_match: IfMatch::Any,
-            found_by: None,
-            key: None,
-            metadata: Metadata::default(),
-        };
+        let request = Request::on(StreamId::new(User::CATEGORY, id), command, Metadata::default());
         // A refusal is as good: it appends nothing.
         let _ = self.commands.execute(request).await;
     }

@@ -8,8 +8,8 @@ use domain::user::{Changes, Command, NewUser, User};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, Reader, Runner, State, Trouble};
 use event_store::{
-    Appender, Commands, EventStore, Fold, IdSource, IfMatch, Metadata, NewEvent, Position, Proposal, Request,
-    Step, StreamId, SystemClock, UuidV7,
+    Appender, Commands, EventStore, Fold, IdSource, Metadata, NewEvent, Position, Proposal, Request, Step,
+    StreamId, SystemClock, UuidV7,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -106,15 +106,7 @@ impl Log {
     }
 
     async fn run(&self, id: &str, command: Command) {
-        let request = Request {
-            stream: StreamId::new(User::CATEGORY, id),
-            command,
-            new_stream: false,
-            if_match: IfMatch::Any,
-            found_by: None,
-            key: None,
-            metadata: Metadata::default(),
-        };
+        let request = Request::on(StreamId::new(User::CATEGORY, id), command, Metadata::default());
         self.commands.execute(request).await.unwrap();
     }
 

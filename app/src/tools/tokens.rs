@@ -7,8 +7,7 @@ use clap::{Args, Subcommand};
 use domain::Aggregate;
 use domain::access::{Access, Command, Ending};
 use event_store::{
-    Appender, Clock, Commands, EventStore, IdSource, IfMatch, Metadata, Request, StreamId, SystemClock,
-    UuidV7,
+    Appender, Clock, Commands, EventStore, IdSource, Metadata, Request, StreamId, SystemClock, UuidV7,
 };
 use projections::sessions::{self, Ended};
 use serde_json::json;
@@ -111,17 +110,10 @@ async fn revoke(tools: &Tools, sid: Uuid) -> Result<(), Fatal> {
 async fn note(tools: &Tools, user_id: &str, session: Uuid) -> Result<(), Fatal> {
     let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
     let access: Commands<Access> = Commands::new(store.clone(), Appender::start(store, SystemClock, UuidV7));
-    let noted = access
-        .execute(Request {
-            stream: StreamId::new(Access::CATEGORY, user_id),
-            command: Command::EndSession { session, why: Ending::Revoked },
-            new_stream: false,
-            if_match: IfMatch::Any,
-            found_by: None,
-            key: None,
-            metadata: Metadata { actor: "annuaire".to_owned(), ..Metadata::default() },
-        })
-        .await;
+    let command = Command::EndSession { session, why: Ending::Revoked };
+    let metadata = Metadata { actor: "annuaire".to_owned(), ..Metadata::default() };
+    let noted =
+        access.execute(Request::on(StreamId::new(Access::CATEGORY, user_id), command, metadata)).await;
     noted.map(drop).map_err(|e| Fatal::new("ended the session, but can't note it in the log", e))
 }
 

@@ -6,11 +6,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use domain::Aggregate;
-use domain::user::{Status, User};
+use domain::user::User;
 use event_store::StreamId;
 use projections::sessions::{Holder, SessionUser};
 use uuid::Uuid;
 
+use super::tokens::Claims;
 use super::{Auth, cookies};
 use crate::Api;
 use crate::error::ApiError;
@@ -107,18 +108,14 @@ impl Caller {
         }
         let SignedIn { user, sid, by_cookie } = &**signed_in;
         let now = api.users.current(&StreamId::new(User::CATEGORY, &user.id)).await?;
-        match &*now.state {
-            User::Living(profile) if profile.status == Status::Active => {
-                let user = SessionUser {
-                    id: user.id.clone(),
-                    matricule: profile.matricule.as_ref().map(|it| it.as_str().to_owned()),
-                    roles: profile.roles.iter().map(|it| it.as_str().to_owned()).collect(),
-                    customer_id: user.customer_id.clone(),
-                };
-                Ok(Self::User(Arc::new(SignedIn { user, sid: *sid, by_cookie: *by_cookie })))
-            }
-            User::Living(_) | User::Deleted { .. } | User::Unregistered => Err(ApiError::InvalidToken),
-        }
+        let profile = now.state.active().ok_or(ApiError::InvalidToken)?;
+        let user = SessionUser {
+            id: user.id.clone(),
+            matricule: profile.matricule.as_ref().map(|it| it.as_str().to_owned()),
+            roles: profile.roles.iter().map(|it| it.as_str().to_owned()).collect(),
+            customer_id: user.customer_id.clone(),
+        };
+        Ok(Self::User(Arc::new(SignedIn { user, sid: *sid, by_cookie: *by_cookie })))
     }
 
     /// The caller's session, if it is a user's of ours.
@@ -155,9 +152,8 @@ pub(super) fn token(headers: &HeaderMap) -> Option<(&str, bool)> {
 }
 
 impl Auth {
-    /// Who a token is of, as of now.
-    pub(super) async fn caller(&self, token: &str, by_cookie: bool) -> Result<Caller, ApiError> {
-        let claims = self.tokens.verify(token)?;
+    /// Who a token with these claims is of, as of now.
+    pub(super) async fn caller(&self, claims: Claims, by_cookie: bool) -> Result<Caller, ApiError> {
         let Some(sid) = claims.sid else {
             // Made by a service that shares our secret.
             let name = claims.id.as_ref().or(claims.matricule.as_ref()).ok_or(ApiError::InvalidToken)?;

@@ -75,7 +75,9 @@ impl Auth {
             return Ok(Caller::Anonymous);
         }
         let caller = match caller::token(headers) {
-            Some((token, by_cookie)) => self.caller(token, by_cookie).await?.now(api, asked.reads).await?,
+            Some((token, by_cookie)) => {
+                self.caller(self.tokens.verify(token)?, by_cookie).await?.now(api, asked.reads).await?
+            }
             None if self.mode == AuthMode::Open => Caller::Anyone,
             None if asked.rule == Rule::Profiles && self.open_profiles => Caller::Anonymous,
             None => {

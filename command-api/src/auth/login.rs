@@ -16,15 +16,14 @@ use domain::Aggregate;
 use domain::access::{self, Access, FailureReason, LoginFailed, LoginName, NOBODY, Origin, Rejection};
 use domain::ids::is_well_formed;
 use domain::password::{Password, PasswordHash};
-use domain::user::{EMAIL, LOOKUP, Status, USERNAME, User};
+use domain::user::{EMAIL, LOOKUP, USERNAME, User};
 use domain::values::{Email, Username};
-use event_store::{ClaimValue, Commands, ExecuteError, IfMatch, Loaded, Metadata, Request, StreamId};
+use event_store::{ClaimValue, Commands, ExecuteError, Loaded, Metadata, Request, StreamId};
 use projections::sessions::{self as rows, NewSession, UnknownLogins};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::Instrument;
 
 use super::body::text;
 use super::passwords::Checked;
@@ -36,6 +35,7 @@ use crate::client::Client;
 use crate::conditions::Cause;
 use crate::error::ApiError;
 use crate::openapi::refusals;
+use crate::tasks::to_the_end;
 
 /// How often a login begins again because something changed meanwhile.
 const AGAIN: usize = 3;
@@ -71,9 +71,7 @@ pub(super) async fn log_in(
     let from = origin(client.address, &headers);
     let login = Login { api, client, cause, from };
     // Also when the client goes away: a try that is not given back would count as failed.
-    tokio::spawn(async move { login.carry_out(&name, &password).await }.in_current_span())
-        .await
-        .map_err(ApiError::internal)?
+    to_the_end(async move { login.carry_out(&name, &password).await }).await?
 }
 
 /// What the body says.
@@ -175,7 +173,7 @@ impl Login {
         };
         let user = self.api.users.current(&StreamId::new(User::CATEGORY, id)).await?;
         match &*user.state {
-            User::Living(profile) if profile.status == Status::Active => {}
+            state if state.active().is_some() => {}
             User::Living(_) => {
                 self.note(Some(id.clone()), name, FailureReason::Status);
                 return Err(ApiError::AccountSuspended);
@@ -300,15 +298,7 @@ impl Login {
 
 /// A command on how a user gets in.
 pub(super) fn request(id: &str, command: access::Command, metadata: Metadata) -> Request<access::Command> {
-    Request {
-        stream: StreamId::new(Access::CATEGORY, id),
-        command,
-        new_stream: false,
-        if_match: IfMatch::Any,
-        found_by: None,
-        key: None,
-        metadata,
-    }
+    Request::on(StreamId::new(Access::CATEGORY, id), command, metadata)
 }
 
 /// What the user of such a name holds; nothing if nobody can have that name.

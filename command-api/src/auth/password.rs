@@ -12,7 +12,6 @@ use domain::password::{Password, PasswordHash};
 use domain::user::{self, LOOKUP, User};
 use event_store::{ClaimValue, ExecuteError, Metadata, Position, Request, StreamId, Version};
 use projections::sessions::{self as rows, Floor};
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::body::text;
@@ -27,6 +26,7 @@ use crate::client::Client;
 use crate::conditions::{self, Cause};
 use crate::error::ApiError;
 use crate::openapi::refusals;
+use crate::tasks::to_the_end;
 use crate::users::Name;
 
 /// How often a change begins again because the password was hashed again meanwhile.
@@ -112,19 +112,19 @@ async fn carry_out(
         let ended = end_sessions(&api, &id, Floor::Password { version: after.version, kept }).await;
         Ok(ended.map(|()| after.position))
     };
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| Ok(Err(ApiError::internal(error))))
+    to_the_end(work).await.unwrap_or_else(|error| Ok(Err(error)))
 }
 
 /// Ends sessions of a user, on all nodes at once.
 pub(crate) async fn end_sessions(api: &Api, id: &str, floor: Floor) -> Result<(), ApiError> {
     // A task of its own: a transaction that is dropped half-way costs its connection.
     let (pool, id) = (api.auth.durable.clone(), id.to_owned());
-    let ended = tokio::spawn(async move {
+    let end = async move {
         let mut transaction = pool.begin().await?;
         rows::end_below(&mut transaction, &id, floor).await?;
         transaction.commit().await
-    });
-    Ok(ended.await.map_err(ApiError::internal)??)
+    };
+    Ok(to_the_end(end).await??)
 }
 
 /// The id of the living user of a name, and its version.

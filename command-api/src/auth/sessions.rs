@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::Aggregate;
 use domain::access::{Command, Ending};
-use domain::user::{Status, User};
+use domain::user::User;
 use event_store::{Loaded, StreamId};
 use projections::sessions::{self as rows, Ended, Refreshed};
 use projections::users::UserRow;
-use tracing::Instrument;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::body::{Fields, text};
@@ -24,6 +25,7 @@ use crate::client::Client;
 use crate::conditions::Cause;
 use crate::error::ApiError;
 use crate::openapi::refusals;
+use crate::tasks::to_the_end;
 use crate::users::ProfileBody;
 use crate::{Api, answer};
 
@@ -37,12 +39,8 @@ pub(super) struct Grant<'a> {
 /// Tokens, in the body and as cookies, and the user.
 pub(super) fn grant(api: &Api, client: Client, grant: &Grant<'_>) -> Result<Response, ApiError> {
     let Grant { user, sid, refresh } = grant;
-    let (User::Living(profile), Some(created_at), Some(updated_at)) =
-        (&*user.state, user.created_at, user.updated_at)
-    else {
-        return Err(ApiError::internal("a session of somebody who is not alive"));
-    };
-    let row = UserRow::of(profile, user.version, created_at, updated_at);
+    let row = UserRow::of_user(user);
+    let row = row.ok_or_else(|| ApiError::internal("a session of somebody who is not alive"))?;
     let subject = Subject { id: &row.id, matricule: row.matricule.as_deref(), roles: &row.roles };
     let access = api.auth.tokens.of_user(subject, *sid)?;
     let refresh = refresh.text();
@@ -80,13 +78,9 @@ pub(super) async fn refresh(
     headers: HeaderMap,
     Fields(mut fields): Fields,
 ) -> Result<Response, ApiError> {
-    let in_body = text(&mut fields, "refreshToken")?;
-    if in_body.is_none() {
-        not_forged_by_cookie(&api, &headers, client)?;
-    }
-    let given = in_body.as_deref().or_else(|| cookies::find(&headers, cookies::REFRESH));
+    let given = given(&api, client, &headers, &mut fields)?.ok_or(ApiError::MissingToken)?;
     let key = &api.auth.refresh_key;
-    let given = key.parse(given.ok_or(ApiError::MissingToken)?).ok_or(ApiError::InvalidRefreshToken)?;
+    let given = key.parse(&given).ok_or(ApiError::InvalidRefreshToken)?;
     let (sid, number) = (given.sid, given.number);
     let next = key.token(sid, number.checked_add(1).ok_or(ApiError::InvalidRefreshToken)?);
     let rotate = {
@@ -97,29 +91,32 @@ pub(super) async fn refresh(
                 tracing::warn!(session = %sid, client = %client.address, "A refresh token was used again: its session is ended");
                 note_end(&api, &cause, sid, ended.as_ref(), Ending::Reuse).await?;
             }
-            Ok(refreshed)
+            Ok::<_, ApiError>(refreshed)
         }
     };
-    match on_its_own(rotate).await? {
+    // Whoever used a token again could keep that from being noted, by going away.
+    match to_the_end(rotate).await?? {
         Refreshed::Successor(user_id) => {
-            let user = api.users.current(&StreamId::new("user", &user_id)).await?;
-            match &*user.state {
-                User::Living(profile) if profile.status == Status::Active => {}
-                User::Living(_) | User::Unregistered | User::Deleted { .. } => {
-                    return Err(ApiError::InvalidRefreshToken);
-                }
-            }
+            let user = api.users.current(&StreamId::new(User::CATEGORY, &user_id)).await?;
+            user.state.active().ok_or(ApiError::InvalidRefreshToken)?;
             grant(&api, client, &Grant { user: &user, sid, refresh: &next })
         }
         Refreshed::Reused(_) | Refreshed::Over => Err(ApiError::InvalidRefreshToken),
     }
 }
 
-/// Also when the client goes away: whoever used a token again could keep that from being noted.
-async fn on_its_own<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    tokio::spawn(work.in_current_span()).await.map_err(ApiError::internal)?
+/// The refresh token in the body or else the cookie, which a browser may send for a page of somebody else.
+fn given(
+    api: &Api,
+    client: Client,
+    headers: &HeaderMap,
+    fields: &mut Map<String, Value>,
+) -> Result<Option<String>, ApiError> {
+    let in_body = text(fields, "refreshToken")?;
+    if in_body.is_none() {
+        not_forged_by_cookie(api, headers, client)?;
+    }
+    Ok(in_body.or_else(|| cookies::find(headers, cookies::REFRESH).map(str::to_owned)))
 }
 
 /// Notes in the log that a user's session has ended.
@@ -153,12 +150,8 @@ pub(super) async fn log_out(
     headers: HeaderMap,
     Fields(mut fields): Fields,
 ) -> Result<Response, ApiError> {
-    let in_body = text(&mut fields, "refreshToken")?;
-    if in_body.is_none() {
-        not_forged_by_cookie(&api, &headers, client)?;
-    }
-    let refresh = in_body.as_deref().or_else(|| cookies::find(&headers, cookies::REFRESH));
-    let of_refresh = refresh.and_then(|it| api.auth.refresh_key.parse(it)).map(|it| it.sid);
+    let refresh = given(&api, client, &headers, &mut fields)?;
+    let of_refresh = refresh.and_then(|it| api.auth.refresh_key.parse(&it)).map(|it| it.sid);
     let of_access = caller::token(&headers).and_then(|(token, _)| api.auth.tokens.user_session(token));
     let mut sessions = vec![of_refresh, of_access];
     sessions.dedup();
@@ -169,10 +162,10 @@ pub(super) async fn log_out(
                 let ended = rows::end(&api.auth.durable, sid).await?;
                 note_end(&api, &cause, sid, ended.as_ref(), Ending::Logout).await?;
             }
-            Ok(())
+            Ok::<_, ApiError>(())
         }
     };
-    on_its_own(end).await?;
+    to_the_end(end).await??;
     let mut response = StatusCode::NO_CONTENT.into_response();
     api.auth.secure_cookies.clear(client, response.headers_mut())?;
     Ok(response)
@@ -195,8 +188,9 @@ pub(super) async fn validate(
     let in_body = text(&mut fields, "token")?;
     let token = caller::token(&headers).map(|(token, _)| token).or(in_body.as_deref());
     let token = token.ok_or(ApiError::MissingToken)?;
-    let exp = api.auth.tokens.verify(token)?.exp_seconds();
-    let caller = api.auth.caller(token, false).await?.now(&api, false).await?;
+    let claims = api.auth.tokens.verify(token)?;
+    let exp = claims.exp_seconds();
+    let caller = api.auth.caller(claims, false).await?.now(&api, false).await?;
     let (id, matricule, roles) = match &caller {
         Caller::User(it) => (Some(&*it.user.id), it.user.matricule.as_deref(), &*it.user.roles),
         Caller::Service(_) | Caller::Anonymous | Caller::Anyone => (None, None, &[][..]),

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use domain::Aggregate;
-use domain::user::{Command, LOOKUP, Rejection, Status, User};
+use domain::user::{Command, LOOKUP, Rejection, User};
 use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use projections::sessions::Floor;
@@ -197,11 +197,9 @@ pub(super) async fn changed(
 /// Whoever may not log in has no session, on any node, before the command is answered. Should this process end
 /// before that, a reader of the log sees to it.
 async fn shut_out(api: &Api, executed: &Executed<User>) -> Result<(), ApiError> {
-    match &*executed.after.state {
-        User::Living(profile) if profile.status == Status::Active => Ok(()),
-        User::Living(_) | User::Deleted { .. } | User::Unregistered => {
-            auth::end_sessions(api, executed.stream.id(), Floor::User(executed.after.version)).await
-        }
+    match executed.after.state.active() {
+        Some(_) => Ok(()),
+        None => auth::end_sessions(api, executed.stream.id(), Floor::User(executed.after.version)).await,
     }
 }
 
@@ -245,13 +243,9 @@ async fn execute(
 
 /// The user as the command left it.
 fn profile(status: StatusCode, executed: &Executed<User>) -> Result<Response, ApiError> {
-    let after = &executed.after;
-    let (User::Living(profile), Some(created_at), Some(updated_at)) =
-        (&*after.state, after.created_at, after.updated_at)
-    else {
-        return Err(ApiError::internal(format!("{} is not alive after a command", executed.stream)));
-    };
-    let row = UserRow::of(profile, after.version, created_at, updated_at);
+    let row = UserRow::of_user(&executed.after);
+    let row =
+        row.ok_or_else(|| ApiError::internal(format!("{} is not alive after a command", executed.stream)))?;
     answer::json(status, &ProfileBody::whole(&row))
 }
 

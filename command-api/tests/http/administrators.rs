@@ -9,8 +9,8 @@ use domain::user::{self, User};
 use domain::values::RoleName;
 use event_store::postgres::PostgresStore;
 use event_store::{
-    Appender, Clock, Commands, EventStore, FixedClock, IfMatch, Metadata, Request, StreamId, SystemClock,
-    UuidV7, Version,
+    Appender, Clock, Commands, EventStore, FixedClock, Metadata, Request, StreamId, SystemClock, UuidV7,
+    Version,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -51,15 +51,7 @@ async fn run<A: Aggregate>(pool: &PgPool, clock: impl Clock, id: &str, command: 
     let store = PostgresStore::connect((*pool.connect_options()).clone()).await.unwrap();
     let store: Arc<dyn EventStore> = Arc::new(store);
     let appender = Appender::start(store.clone(), clock, UuidV7);
-    let request = Request {
-        stream: StreamId::new(A::CATEGORY, id),
-        command,
-        new_stream: false,
-        if_match: IfMatch::Any,
-        found_by: None,
-        key: None,
-        metadata: Metadata::default(),
-    };
+    let request = Request::on(StreamId::new(A::CATEGORY, id), command, Metadata::default());
     Commands::<A>::new(store, appender).execute(request).await.unwrap();
 }
 

@@ -24,15 +24,11 @@ pub(crate) fn process_on(store: Arc<dyn EventStore>) -> Commands<Counter> {
 }
 
 pub(crate) fn request(id: &str, command: Command) -> Request<Command> {
-    Request {
-        stream: StreamId::new("counter", id),
+    Request::on(
+        StreamId::new("counter", id),
         command,
-        new_stream: false,
-        if_match: IfMatch::Any,
-        found_by: None,
-        key: None,
-        metadata: Metadata { actor: "test".into(), correlation_id: None, traceparent: None },
-    }
+        Metadata { actor: "test".into(), correlation_id: None, traceparent: None },
+    )
 }
 
 fn key(name: &str, body: &str) -> IdempotencyKey {
