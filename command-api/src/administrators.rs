@@ -51,13 +51,24 @@ type Answer = Result<Executed<User>, Refusal>;
 /// than [`Commands::execute`] does.
 pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
     match &request.command {
-        Command::Create(_) | Command::Change(_) | Command::Confirm | Command::OfDismissed(_) => {
-            Ok(api.users.execute(request).await?)
-        }
+        Command::Create(_)
+        | Command::Register(_)
+        | Command::Change(_)
+        | Command::AddAddress(_)
+        | Command::ChangeAddress { .. }
+        | Command::DeleteAddress(_)
+        | Command::RequestVerification(_)
+        | Command::EnableMfa(_)
+        | Command::DisableMfa(_)
+        | Command::Confirm
+        | Command::OfDismissed(_) => Ok(api.users.execute(request).await?),
         Command::AssignRole(role) | Command::RemoveRole(role) if role.as_str() != RoleName::ADMIN => {
             Ok(api.users.execute(request).await?)
         }
-        Command::AssignRole(_) | Command::ChangeStatus { to: Status::Active, .. } => {
+        // A proof lets somebody in who registered, and may have been given the role before.
+        Command::AssignRole(_)
+        | Command::VerifyEmail { .. }
+        | Command::ChangeStatus { to: Status::Active, .. } => {
             let set = Set::of(api);
             whole(async move { set.put_in(request).await }).await
         }

@@ -49,9 +49,11 @@ pub(crate) enum ApiError {
     InvalidToken,
     InvalidCredentials,
     InvalidRefreshToken,
+    MfaRequired,
     Forbidden,
     AccountSuspended,
     User(Rejection),
+    Access(access::Rejection),
     Administrators(administrators::Rejection),
     CustomerNotFound,
     VersionConflict,
@@ -100,12 +102,15 @@ impl ApiError {
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
-            Self::NoSuchRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::NoSuchRoute | Self::User(Rejection::AddressNotFound) => {
+                (StatusCode::NOT_FOUND, "NOT_FOUND")
+            }
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::MissingToken => (StatusCode::UNAUTHORIZED, "MISSING_TOKEN"),
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
             Self::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
+            Self::MfaRequired => (StatusCode::UNAUTHORIZED, "MFA_REQUIRED"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
             Self::AccountSuspended => (StatusCode::FORBIDDEN, "ACCOUNT_SUSPENDED"),
             Self::User(Rejection::NotFound) => (StatusCode::NOT_FOUND, "USER_NOT_FOUND"),
@@ -113,9 +118,10 @@ impl ApiError {
             Self::User(Rejection::MatriculeTaken) => (StatusCode::CONFLICT, "MATRICULE_TAKEN"),
             Self::User(Rejection::EmailTaken) => (StatusCode::CONFLICT, "EMAIL_TAKEN"),
             Self::User(Rejection::UsernameTaken) => (StatusCode::CONFLICT, "USERNAME_TAKEN"),
-            Self::User(Rejection::Administrator) | Self::Administrators(_) => {
-                (StatusCode::CONFLICT, "INVALID_STATE")
-            }
+            Self::User(Rejection::LinkVoid) => Self::InvalidToken.status(),
+            Self::User(Rejection::Administrator | Rejection::TooManyAddresses | Rejection::NoEmail)
+            | Self::Access(_)
+            | Self::Administrators(_) => (StatusCode::CONFLICT, "INVALID_STATE"),
             Self::CustomerNotFound => (StatusCode::NOT_FOUND, "CUSTOMER_NOT_FOUND"),
             Self::VersionConflict => (StatusCode::PRECONDITION_FAILED, "VERSION_CONFLICT"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
@@ -128,6 +134,7 @@ impl ApiError {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::User(rejection) => return rejection.to_string(),
+            Self::Access(rejection) => return rejection.to_string(),
             Self::Administrators(rejection) => return rejection.to_string(),
             Self::Invalid(_) => "Données invalides",
             Self::MalformedJson => "Le corps de la requête n'est pas un JSON valide",
@@ -140,6 +147,7 @@ impl ApiError {
             Self::InvalidToken => "Token invalide ou expiré",
             Self::InvalidCredentials => "Identifiants invalides",
             Self::InvalidRefreshToken => "Session invalide ou expirée, reconnectez-vous",
+            Self::MfaRequired => "Code de vérification requis",
             Self::Forbidden => "Accès refusé",
             Self::AccountSuspended => "Ce compte n'est pas actif",
             Self::CustomerNotFound => "Client non trouvé",
@@ -197,9 +205,11 @@ impl ApiError {
             | Self::InvalidToken
             | Self::InvalidCredentials
             | Self::InvalidRefreshToken
+            | Self::MfaRequired
             | Self::Forbidden
             | Self::AccountSuspended
             | Self::User(_)
+            | Self::Access(_)
             | Self::Administrators(_)
             | Self::CustomerNotFound
             | Self::VersionConflict
@@ -273,7 +283,10 @@ pub(crate) trait Told: Error + Send + Sync + 'static {
 
 impl Told for Rejection {
     fn told(self) -> ApiError {
-        ApiError::User(self)
+        match self {
+            Self::LinkVoid => ApiError::InvalidToken,
+            rejection => ApiError::User(rejection),
+        }
     }
 }
 
@@ -286,7 +299,10 @@ impl Told for administrators::Rejection {
 impl Told for access::Rejection {
     fn told(self) -> ApiError {
         match self {
-            Self::PasswordHasChanged => ApiError::InvalidCredentials,
+            Self::PasswordHasChanged | Self::FactorSpent => ApiError::InvalidCredentials,
+            Self::FactorMissing => ApiError::MfaRequired,
+            Self::LinkVoid => ApiError::InvalidToken,
+            Self::MfaIsOn | Self::MfaIsOff => ApiError::Access(self),
         }
     }
 }

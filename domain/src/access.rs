@@ -7,14 +7,25 @@
 // A new event has to be given its meaning here before anything compiles.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use std::net::IpAddr;
+mod events;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
 use crate::password::PasswordHash;
+
+pub use events::{
+    Code, Ending, Event, Factor, FailureReason, LoggedIn, LoginFailed, LoginName, MfaConfirmed, MfaEnrolled,
+    MfaRemoved, Origin, PasswordChanged, PasswordReset, PasswordSet, ResetRequested, SessionEnded,
+};
+
+/// How soon after a mail another one to the same user may be asked for.
+pub const MAIL_EACH: TimeDelta = TimeDelta::minutes(1);
+/// How many links are good at a time.
+const LINKS: usize = 5;
 
 /// In the place of a user's id, before what tells apart where failures of users that there are not come
 /// from. No id begins so.
@@ -47,10 +58,38 @@ pub enum Command {
         /// The new one.
         to: PasswordHash,
     },
+    /// Asks for a mail that gives another password, unless one was asked for [just now](MAIL_EACH).
+    RequestReset(ResetRequested),
+    /// Takes the link of such a mail for the proof, once.
+    ResetPassword {
+        /// The mail.
+        request: Uuid,
+        /// The new password.
+        to: PasswordHash,
+    },
+    /// Gives the user the secret of a second factor, in the place of one that was never confirmed.
+    EnrolMfa {
+        /// What it is made of.
+        enrolment: Uuid,
+    },
+    /// Takes a first code that was right: logins ask for one from then on.
+    ConfirmMfa {
+        /// Of which secret.
+        enrolment: Uuid,
+        /// The code's step.
+        step: u64,
+    },
+    /// Takes the second factor away.
+    RemoveMfa {
+        /// The one that was right; [`None`] where none had to be.
+        proven: Option<Factor>,
+    },
     /// Notes a login.
     LogIn {
         /// The hash that the password was checked against.
         proven: PasswordHash,
+        /// The second factor that was right, if one was entered.
+        factor: Option<Factor>,
         /// The session that begins.
         session: Uuid,
         /// From where.
@@ -67,140 +106,27 @@ pub enum Command {
     },
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    /// There is a password now.
-    #[serde(rename = "access.password.set")]
-    PasswordSet(PasswordSet),
-    /// There is another password now, and all sessions but one have ended.
-    #[serde(rename = "access.password.changed")]
-    PasswordChanged(PasswordChanged),
-    /// The password is kept under another hash.
-    #[serde(rename = "access.password.rehashed")]
-    PasswordRehashed(PasswordSet),
-    /// Somebody proved to be this user.
-    #[serde(rename = "access.logged.in")]
-    LoggedIn(LoggedIn),
-    /// Somebody did not.
-    #[serde(rename = "access.login.failed")]
-    LoginFailed(LoginFailed),
-    /// A session ended before its time.
-    #[serde(rename = "access.session.ended")]
-    SessionEnded(SessionEnded),
-}
-
-/// The password from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PasswordSet {
-    /// What is kept of it.
-    pub hash: PasswordHash,
-}
-
-/// The password from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PasswordChanged {
-    /// What is kept of it.
-    pub hash: PasswordHash,
-    /// The session that went on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_session: Option<Uuid>,
-}
-
-/// A login.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LoggedIn {
-    /// The session that began.
-    pub session: Uuid,
-    /// From where.
-    #[serde(flatten)]
-    pub from: Origin,
-}
-
-/// A login that failed, or several in a row of users that there are not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LoginFailed {
-    /// Who it was to be, if that had the shape of a name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<LoginName>,
-    /// Why it failed.
-    pub reason: FailureReason,
-    /// From where.
-    #[serde(flatten)]
-    pub from: Origin,
-    /// How many there were since the last that was noted, this one included.
-    pub count: u32,
-}
-
-/// A session that ended before its time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionEnded {
-    /// Which.
-    pub session: Uuid,
-    /// Why.
-    pub why: Ending,
-}
-
-/// Where a request came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Origin {
-    /// The client's address.
-    pub ip_address: IpAddr,
-    /// What the client calls itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-}
-
-/// What a login names the user by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LoginName {
-    /// A matricule.
-    Matricule(String),
-    /// An e-mail address.
-    Email(String),
-    /// A username.
-    Username(String),
-}
-
-/// Why a login failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureReason {
-    /// There is no such user.
-    UnknownUser,
-    /// The password was another.
-    WrongPassword,
-    /// The password was right, the second factor was not.
-    Mfa,
-    /// The password was right, but the user may not log in.
-    Status,
-}
-
-/// Why a session ended before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// The user logged out.
-    Logout,
-    /// A refresh token was used again that had been used before: somebody else has it.
-    Reuse,
-    /// Somebody ended it.
-    Revoked,
-}
-
 /// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The password is not the one that was proven, any more.
     #[error("Identifiants invalides")]
     PasswordHasChanged,
+    /// The link of the mail was used, or is worthless since the e-mail address or the password changed.
+    #[error("Lien invalide ou expiré")]
+    LinkVoid,
+    /// A second factor is asked for, and there was none.
+    #[error("Code de vérification requis")]
+    FactorMissing,
+    /// The second factor has counted already, or is of a secret that is none any more.
+    #[error("Identifiants invalides")]
+    FactorSpent,
+    /// There is a second factor already.
+    #[error("La double authentification est déjà active")]
+    MfaIsOn,
+    /// There is no second factor to confirm or to take away.
+    #[error("La double authentification n'est pas active")]
+    MfaIsOff,
 }
 
 /// What is known of a user's way in.
@@ -208,6 +134,74 @@ pub enum Rejection {
 pub struct Access {
     /// The password, if there is one.
     pub password: Option<PasswordHash>,
+    /// How often it was changed.
+    pub password_changes: u32,
+    /// Mails whose link gives another password, oldest first.
+    pub resets: Vec<ResetRequested>,
+    /// The second factor, if there is one.
+    pub mfa: Option<Mfa>,
+}
+
+/// A second factor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mfa {
+    /// What its secret is made of.
+    pub enrolment: Uuid,
+    /// The last step of which a code counted; [`None`] until the first: logins do not ask for it yet.
+    pub last_step: Option<u64>,
+    /// The recovery codes that have counted.
+    pub recovered: BTreeSet<u8>,
+}
+
+impl Mfa {
+    /// Whether logins ask for it.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.last_step.is_some()
+    }
+
+    fn accepts(&self, factor: &Factor) -> bool {
+        factor.enrolment == self.enrolment
+            && match factor.code {
+                Code::Step(step) => self.last_step.is_some_and(|last| step > last),
+                Code::Recovery(which) => !self.recovered.contains(&which),
+            }
+    }
+
+    fn spend(&mut self, factor: &Factor) {
+        match factor.code {
+            _ if factor.enrolment != self.enrolment => {}
+            Code::Step(step) => self.last_step = self.last_step.max(Some(step)),
+            Code::Recovery(which) => {
+                self.recovered.insert(which);
+            }
+        }
+    }
+}
+
+impl Access {
+    /// The second factor that logins ask for.
+    #[must_use]
+    pub fn active_mfa(&self) -> Option<&Mfa> {
+        self.mfa.as_ref().filter(|it| it.is_on())
+    }
+
+    /// Whether a login may go on with this second factor.
+    fn admits(&self, factor: Option<&Factor>) -> Result<(), Rejection> {
+        match (self.active_mfa(), factor) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Rejection::FactorMissing),
+            (Some(mfa), Some(factor)) if mfa.accepts(factor) => Ok(()),
+            (Some(_), Some(_)) => Err(Rejection::FactorSpent),
+        }
+    }
+
+    /// There is another password: what was sent to get one is worthless.
+    fn change_password(&mut self, hash: &PasswordHash) {
+        self.password = Some(hash.clone());
+        self.password_changes += 1;
+        self.resets.clear();
+    }
 }
 
 impl Aggregate for Access {
@@ -219,113 +213,96 @@ impl Aggregate for Access {
 
     fn decide(&self, command: Command, _at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         let is_proven = |hash: &PasswordHash| self.password.as_ref() == Some(hash);
-        match command {
-            Command::SetPassword(hash) if self.password.is_none() => {
-                Ok(vec![Event::PasswordSet(PasswordSet { hash })])
-            }
+        let event = match command {
+            Command::SetPassword(hash) if self.password.is_none() => Event::PasswordSet(PasswordSet { hash }),
             Command::ChangePassword { proven: Some(proven), .. } if !is_proven(&proven) => {
-                Err(Rejection::PasswordHasChanged)
+                return Err(Rejection::PasswordHasChanged);
             }
             Command::ChangePassword { to, kept, .. } => {
-                Ok(vec![Event::PasswordChanged(PasswordChanged { hash: to, kept_session: kept })])
+                Event::PasswordChanged(PasswordChanged { hash: to, kept_session: kept })
             }
             Command::Rehash { from, to } if is_proven(&from) => {
-                Ok(vec![Event::PasswordRehashed(PasswordSet { hash: to })])
+                Event::PasswordRehashed(PasswordSet { hash: to })
             }
             // Asked again after an answer that was lost; or the password has changed meanwhile.
-            Command::SetPassword(_) | Command::Rehash { .. } => Ok(vec![]),
-            Command::LogIn { proven, .. } if !is_proven(&proven) => Err(Rejection::PasswordHasChanged),
-            Command::LogIn { session, from, .. } => Ok(vec![Event::LoggedIn(LoggedIn { session, from })]),
-            Command::NoteFailure(failed) => Ok(vec![Event::LoginFailed(failed)]),
-            Command::EndSession { session, why } => {
-                Ok(vec![Event::SessionEnded(SessionEnded { session, why })])
+            Command::SetPassword(_) | Command::Rehash { .. } => return Ok(vec![]),
+            Command::RequestReset(reset) => {
+                if self.resets.last().is_some_and(|last| reset.at - last.at < MAIL_EACH) {
+                    return Ok(vec![]);
+                }
+                Event::ResetRequested(reset)
             }
-        }
+            Command::ResetPassword { request, to } => {
+                let is_known = self.resets.iter().any(|it| it.request == request);
+                if !is_known {
+                    return Err(Rejection::LinkVoid);
+                }
+                Event::PasswordReset(PasswordReset { hash: to, request })
+            }
+            Command::EnrolMfa { .. } if self.active_mfa().is_some() => return Err(Rejection::MfaIsOn),
+            Command::EnrolMfa { enrolment } => Event::MfaEnrolled(MfaEnrolled { enrolment }),
+            Command::ConfirmMfa { enrolment, step } => match &self.mfa {
+                // Asked again after an answer that was lost.
+                Some(mfa) if mfa.enrolment == enrolment && mfa.last_step == Some(step) => return Ok(vec![]),
+                Some(mfa) if mfa.is_on() => return Err(Rejection::MfaIsOn),
+                Some(mfa) if mfa.enrolment == enrolment => {
+                    Event::MfaConfirmed(MfaConfirmed { enrolment, step })
+                }
+                Some(_) | None => return Err(Rejection::MfaIsOff),
+            },
+            Command::RemoveMfa { proven } => {
+                let mfa = self.active_mfa().ok_or(Rejection::MfaIsOff)?;
+                if proven.is_some_and(|it| !mfa.accepts(&it)) {
+                    return Err(Rejection::FactorSpent);
+                }
+                Event::MfaRemoved(MfaRemoved { enrolment: mfa.enrolment })
+            }
+            Command::LogIn { proven, .. } if !is_proven(&proven) => {
+                return Err(Rejection::PasswordHasChanged);
+            }
+            Command::LogIn { session, factor, from, .. } => {
+                self.admits(factor.as_ref())?;
+                let factor = factor.filter(|_| self.active_mfa().is_some());
+                Event::LoggedIn(LoggedIn { session, factor, from })
+            }
+            Command::NoteFailure(failed) => Event::LoginFailed(failed),
+            Command::EndSession { session, why } => Event::SessionEnded(SessionEnded { session, why }),
+        };
+        Ok(vec![event])
     }
 
-    fn evolve(self, event: &Event) -> Self {
+    fn evolve(mut self, event: &Event) -> Self {
         match event {
-            Event::PasswordSet(PasswordSet { hash })
-            | Event::PasswordChanged(PasswordChanged { hash, .. })
-            | Event::PasswordRehashed(PasswordSet { hash }) => Self { password: Some(hash.clone()) },
-            Event::LoggedIn(_) | Event::LoginFailed(_) | Event::SessionEnded(_) => self,
+            Event::PasswordSet(PasswordSet { hash }) | Event::PasswordRehashed(PasswordSet { hash }) => {
+                self.password = Some(hash.clone());
+            }
+            Event::PasswordChanged(PasswordChanged { hash, .. })
+            | Event::PasswordReset(PasswordReset { hash, .. }) => self.change_password(hash),
+            Event::ResetRequested(reset) => {
+                if self.resets.len() == LINKS {
+                    self.resets.remove(0);
+                }
+                self.resets.push(reset.clone());
+            }
+            Event::MfaEnrolled(MfaEnrolled { enrolment }) => {
+                self.mfa = Some(Mfa { enrolment: *enrolment, last_step: None, recovered: BTreeSet::new() });
+            }
+            Event::MfaConfirmed(MfaConfirmed { enrolment, step }) => {
+                if let Some(mfa) = self.mfa.as_mut().filter(|it| it.enrolment == *enrolment) {
+                    mfa.last_step = Some(*step);
+                }
+            }
+            Event::MfaRemoved(MfaRemoved { .. }) => self.mfa = None,
+            Event::LoggedIn(LoggedIn { factor, .. }) => {
+                if let (Some(mfa), Some(factor)) = (&mut self.mfa, factor) {
+                    mfa.spend(factor);
+                }
+            }
+            Event::LoginFailed(_) | Event::SessionEnded(_) => {}
         }
+        self
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::given::given;
-
-    const SESSION: Uuid = Uuid::from_u128(7);
-
-    fn hash(of: &str) -> PasswordHash {
-        PasswordHash::new(of.to_owned())
-    }
-
-    fn set(of: &str) -> Event {
-        Event::PasswordSet(PasswordSet { hash: hash(of) })
-    }
-
-    fn from() -> Origin {
-        Origin { ip_address: IpAddr::from([127, 0, 0, 1]), user_agent: None }
-    }
-
-    fn log_in(proven: &str) -> Command {
-        Command::LogIn { proven: hash(proven), session: SESSION, from: from() }
-    }
-
-    fn change(to: &str, proven: Option<&str>) -> Command {
-        Command::ChangePassword { to: hash(to), proven: proven.map(hash), kept: None }
-    }
-
-    fn changed(to: &str) -> Event {
-        Event::PasswordChanged(PasswordChanged { hash: hash(to), kept_session: None })
-    }
-
-    #[test]
-    fn a_first_password_is_set_once() {
-        given::<Access>([]).when(Command::SetPassword(hash("a"))).then_events([set("a")]);
-        given::<Access>([set("a")]).when(Command::SetPassword(hash("b"))).then_events([]);
-    }
-
-    #[test]
-    fn who_logs_in_has_proven_the_password_of_now() {
-        let logged_in = Event::LoggedIn(LoggedIn { session: SESSION, from: from() });
-        given::<Access>([set("a")]).when(log_in("a")).then_events([logged_in]);
-        given::<Access>([set("a"), changed("b")])
-            .when(log_in("a"))
-            .then_rejected(Rejection::PasswordHasChanged);
-        given::<Access>([]).when(log_in("a")).then_rejected(Rejection::PasswordHasChanged);
-    }
-
-    #[test]
-    fn one_proof_changes_the_password_once() {
-        given::<Access>([set("a")]).when(change("b", Some("a"))).then_events([changed("b")]);
-        given::<Access>([set("a"), changed("b")])
-            .when(change("c", Some("a")))
-            .then_rejected(Rejection::PasswordHasChanged);
-    }
-
-    #[test]
-    fn who_needs_no_proof_changes_any_password_or_none() {
-        given::<Access>([set("a")]).when(change("b", None)).then_events([changed("b")]);
-        given::<Access>([]).when(change("b", None)).then_events([changed("b")]);
-    }
-
-    #[test]
-    fn nobody_has_no_name_that_a_user_may_have() {
-        assert_eq!(user_of("570479H"), Some("570479H"));
-        assert_eq!(user_of("@MDEyMzQ1Njc4OWFiY2RlZg"), None);
-        assert!(!crate::ids::is_well_formed(NOBODY));
-    }
-
-    #[test]
-    fn a_new_hash_never_brings_an_old_password_back() {
-        let rehash = || Command::Rehash { from: hash("a"), to: hash("a2") };
-        let rehashed = Event::PasswordRehashed(PasswordSet { hash: hash("a2") });
-        given::<Access>([set("a")]).when(rehash()).then_events([rehashed]);
-        given::<Access>([set("a"), changed("b")]).when(rehash()).then_events([]);
-    }
-}
+mod tests;

@@ -34,6 +34,15 @@ fn every_event_has_a_stored_line() {
 #[test]
 fn every_field_has_been_stored_once() {
     assert_eq!(stored_fields(USER, "user.created"), names::<user::NewUser>());
+    let fields = |event| stored_fields(USER, event);
+    assert_eq!(fields("user.registered"), names::<user::Registered>());
+    assert_eq!(fields("user.address.added"), names::<user::AddressKept>());
+    assert_eq!(fields("user.address.updated"), names::<user::AddressKept>());
+    assert_eq!(fields("user.address.deleted"), names::<user::AddressDeleted>());
+    assert_eq!(fields("user.email.verification.requested"), names::<user::VerificationRequested>());
+    assert_eq!(fields("user.email.verified"), names::<user::EmailVerified>());
+    assert_eq!(fields("user.mfa.enabled"), names::<user::MfaSwitched>());
+    assert_eq!(fields("user.mfa.disabled"), names::<user::MfaSwitched>());
     assert_eq!(stored_fields(USER, "user.changed"), names::<user::Changes>());
     assert_eq!(stored_fields(USER, "user.status.changed"), names::<user::StatusChanged>());
     assert_eq!(stored_fields(USER, "user.role.assigned"), names::<user::RoleAssigned>());

@@ -39,6 +39,7 @@ distribution! {
     USER_UPDATED: "user.updated" => "admin-service" "app-mobile-service";
     USER_STATUS_CHANGED: "user.status.changed" => "admin-service" "app-mobile-service";
     USER_ROLE_CHANGED: "user.role.changed" => "admin-service" "app-mobile-service";
+    USER_PASSWORD_RESET: "user.password.reset" => "admin-service" "app-mobile-service";
     USER_DELETED: "user.deleted" => "admin-service" "app-mobile-service";
 }
 

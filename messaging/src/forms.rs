@@ -7,9 +7,10 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::payloads::{
-    AccessEnvelope, Addressed, Created, Envelope, Farewell, LoggedIn, LoginRefused, PasswordChanged,
-    ProfileUpdated, RoleChanged, Snapshot, StatusChanged, Updated, UserCreated, UserDeleted, UserRoleChanged,
-    UserStatusChanged, UserUpdated,
+    AccessEnvelope, AddressChanged, AddressDeleted, Addressed, Created, EmailVerified, Envelope, Farewell,
+    LoggedIn, LoginRefused, MfaSwitched, PasswordChanged, ProfileUpdated, ResetRequested, RoleChanged,
+    Snapshot, StatusChanged, Unversioned, Updated, UserCreated, UserDeleted, UserPasswordReset,
+    UserRoleChanged, UserStatusChanged, UserUpdated, VerificationRequested,
 };
 
 /// What the values of a type look like in one of the places where they are sent.
@@ -63,11 +64,20 @@ forms! {
     STREAM_UPDATED: "user.profile.updated" 1 in Stream is Snapshot<'static>;
     STREAM_DELETED: "user.profile.deleted" 1 in Stream is Farewell<'static>;
     EVENTS_USER_CREATED: "user.created" 1 in UserEvents is Envelope<'static, Created<'static>>;
+    EVENTS_USER_REGISTERED: "user.registered" 1 in UserEvents is Envelope<'static, Created<'static>>;
     EVENTS_USER_UPDATED: "user.updated" 1 in UserEvents is Envelope<'static, Updated<'static>>;
     EVENTS_USER_PROFILE_UPDATED: "user.profile.updated" 1 in UserEvents is Envelope<'static, ProfileUpdated<'static>>;
     EVENTS_USER_STATUS_CHANGED: "user.status.changed" 1 in UserEvents is Envelope<'static, StatusChanged<'static>>;
     EVENTS_USER_ROLE_ASSIGNED: "user.role.assigned" 1 in UserEvents is Envelope<'static, RoleChanged<'static>>;
     EVENTS_USER_ROLE_REMOVED: "user.role.removed" 1 in UserEvents is Envelope<'static, RoleChanged<'static>>;
+    EVENTS_USER_ADDRESS_ADDED: "user.address.added" 1 in UserEvents is Envelope<'static, AddressChanged<'static>>;
+    EVENTS_USER_ADDRESS_UPDATED: "user.address.updated" 1 in UserEvents is Envelope<'static, AddressChanged<'static>>;
+    EVENTS_USER_ADDRESS_DELETED: "user.address.deleted" 1 in UserEvents is Envelope<'static, AddressDeleted<'static>>;
+    EVENTS_USER_VERIFICATION_REQUESTED: "user.email.verification.requested" 1 in UserEvents is Envelope<'static, VerificationRequested<'static>>;
+    EVENTS_USER_EMAIL_VERIFIED: "user.email.verified" 1 in UserEvents is Envelope<'static, EmailVerified<'static>>;
+    EVENTS_MFA_ENABLED: "mfa.enabled" 1 in UserEvents is Envelope<'static, MfaSwitched<'static>>;
+    EVENTS_MFA_DISABLED: "mfa.disabled" 1 in UserEvents is Envelope<'static, MfaSwitched<'static>>;
+    EVENTS_USER_RESET_REQUESTED: "user.password.reset.requested" 1 in UserEvents is AccessEnvelope<'static, ResetRequested<'static>>;
     EVENTS_USER_PASSWORD_CHANGED: "user.password.changed" 1 in UserEvents is AccessEnvelope<'static, PasswordChanged<'static>>;
     EVENTS_USER_LOGGED_IN: "user.loggedin" 1 in UserEvents is AccessEnvelope<'static, LoggedIn<'static>>;
     EVENTS_USER_LOGIN_FAILED: "user.login.failed" 1 in UserEvents is AccessEnvelope<'static, LoginRefused<'static>>;
@@ -75,6 +85,7 @@ forms! {
     USER_UPDATED: "user.updated" 1 in Topics is Addressed<'static, UserUpdated<'static>>;
     USER_STATUS_CHANGED: "user.status.changed" 1 in Topics is Addressed<'static, UserStatusChanged<'static>>;
     USER_ROLE_CHANGED: "user.role.changed" 1 in Topics is Addressed<'static, UserRoleChanged<'static>>;
+    USER_PASSWORD_RESET: "user.password.reset" 1 in Topics is Addressed<'static, UserPasswordReset<'static>, Unversioned>;
     USER_DELETED: "user.deleted" 1 in Topics is Addressed<'static, UserDeleted<'static>>;
 }
 

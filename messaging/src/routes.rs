@@ -1,7 +1,10 @@
 //! THE table: which messages an event becomes.
 
-use domain::access::{self, LoggedIn, PasswordChanged};
-use domain::user::{Changes, Deleted, Event, NewUser, RoleAssigned, RoleRemoved, StatusChanged, User};
+use domain::access::{self, LoggedIn};
+use domain::user::{
+    AddressDeleted, Changes, Deleted, EmailVerified, Event, MfaSwitched, RoleAssigned, RoleRemoved,
+    StatusChanged, User, VerificationRequested,
+};
 use event_store::{Recorded, Step};
 
 use crate::distributor;
@@ -39,13 +42,17 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
     let (at, actor) = (step.recorded.recorded_at, step.recorded.actor.as_deref());
     match (&step.recorded.event, &*step.before, &*step.after) {
         (Event::Created(user), _, User::Living(profile)) => {
-            let NewUser { email, username, .. } = &**user;
             vec![
                 Stream(ProfileEvent::created(profile, step)),
-                UserEvents(UserEvent::created(profile, email.as_ref(), username.as_ref(), at)),
+                UserEvents(UserEvent::created(profile, user, at)),
                 Topic(TopicEvent::user_created(profile)),
             ]
         }
+        (Event::Registered(registered), _, User::Living(profile)) => vec![
+            Stream(ProfileEvent::created(profile, step)),
+            UserEvents(UserEvent::registered(profile, &registered.user, at)),
+            Topic(TopicEvent::user_created(profile)),
+        ],
         (Event::Changed(changes), _, User::Living(profile)) => {
             let fields = fields(changes);
             let updated_fields = fields.names();
@@ -76,6 +83,32 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             Topic(TopicEvent::user_updated(profile, vec!["roles"])),
             Topic(TopicEvent::user_role_changed(profile, Some(role), None, actor)),
         ],
+        (Event::AddressAdded(kept), _, User::Living(profile)) => {
+            vec![UserEvents(UserEvent::address_added(&profile.id, kept, at))]
+        }
+        (Event::AddressUpdated(kept), _, User::Living(profile)) => {
+            vec![UserEvents(UserEvent::address_updated(&profile.id, kept, at))]
+        }
+        (Event::AddressDeleted(AddressDeleted { address_id }), _, User::Living(profile)) => {
+            vec![UserEvents(UserEvent::address_deleted(&profile.id, *address_id, at))]
+        }
+        (Event::VerificationRequested(VerificationRequested { email, .. }), _, User::Living(profile)) => {
+            vec![UserEvents(UserEvent::verification_requested(&profile.id, email, at))]
+        }
+        (Event::EmailVerified(EmailVerified { email, .. }), _, User::Living(profile)) => {
+            vec![
+                UserEvents(UserEvent::email_verified(&profile.id, email, at)),
+                Topic(TopicEvent::user_updated(profile, vec!["emailVerified"])),
+            ]
+        }
+        (Event::MfaEnabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => vec![
+            UserEvents(UserEvent::mfa_enabled(&profile.id, *mfa_type, at)),
+            Topic(TopicEvent::user_updated(profile, vec!["mfaEnabled"])),
+        ],
+        (Event::MfaDisabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => vec![
+            UserEvents(UserEvent::mfa_disabled(&profile.id, *mfa_type, at)),
+            Topic(TopicEvent::user_updated(profile, vec!["mfaEnabled"])),
+        ],
         (Event::Deleted(Deleted {}), User::Living(before), _) => vec![
             Stream(ProfileEvent::deleted(before, step)),
             UserEvents(UserEvent::deleted(&before.id, before.status, at)),
@@ -84,7 +117,18 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
         // An event that means nothing to its stream means nothing to others; nor does a version alone.
         (Event::AdministratorConfirmed(_), _, _)
         | (
-            Event::Created(_) | Event::Changed(_) | Event::RoleAssigned(_) | Event::RoleRemoved(_),
+            Event::Created(_)
+            | Event::Registered(_)
+            | Event::Changed(_)
+            | Event::RoleAssigned(_)
+            | Event::RoleRemoved(_)
+            | Event::AddressAdded(_)
+            | Event::AddressUpdated(_)
+            | Event::AddressDeleted(_)
+            | Event::VerificationRequested(_)
+            | Event::EmailVerified(_)
+            | Event::MfaEnabled(_)
+            | Event::MfaDisabled(_),
             _,
             User::Unregistered | User::Deleted { .. },
         )
@@ -94,23 +138,41 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
     }
 }
 
-/// What an event of how a user gets in says to others, on `user.events`.
+/// What an event of how a user gets in says to others: on `user.events`, and on a topic of its own.
 #[must_use]
-pub fn of_access(recorded: &Recorded<access::Event>) -> Option<AccessEvent<'_>> {
+pub fn of_access(recorded: &Recorded<access::Event>) -> (Option<AccessEvent<'_>>, Option<TopicEvent<'_>>) {
     use access::Event;
     let at = recorded.recorded_at;
     match (&recorded.event, access::user_of(recorded.stream.id())) {
-        (Event::PasswordChanged(PasswordChanged { hash: _, kept_session: _ }), Some(user)) => {
-            Some(AccessEvent::password_changed(user, at))
+        (Event::PasswordChanged(_) | Event::PasswordReset(_), Some(user)) => {
+            (Some(AccessEvent::password_changed(user, at)), None)
         }
-        (Event::LoggedIn(LoggedIn { session: _, from }), Some(user)) => {
-            Some(AccessEvent::logged_in(user, from, at))
+        (Event::ResetRequested(reset), Some(user)) => (
+            Some(AccessEvent::reset_requested(user, &reset.email, at)),
+            Some(TopicEvent::user_password_reset(user, reset)),
+        ),
+        (Event::LoggedIn(LoggedIn { from, .. }), Some(user)) => {
+            (Some(AccessEvent::logged_in(user, from, at)), None)
         }
-        (Event::LoginFailed(failed), user) => Some(AccessEvent::login_refused(user, failed, at)),
-        // A first password is told with its user; another hash of the same one, and the end of a session,
-        // concern nobody else.
-        (Event::PasswordSet(_) | Event::PasswordRehashed(_) | Event::SessionEnded(_), _)
-        | (Event::PasswordChanged(_) | Event::LoggedIn(_), None) => None,
+        (Event::LoginFailed(failed), user) => (Some(AccessEvent::login_refused(user, failed, at)), None),
+        // A first password is told with its user, a second factor by the user's own stream; another hash of
+        // the same password and the end of a session concern nobody else.
+        (
+            Event::PasswordSet(_)
+            | Event::PasswordRehashed(_)
+            | Event::SessionEnded(_)
+            | Event::MfaEnrolled(_)
+            | Event::MfaConfirmed(_)
+            | Event::MfaRemoved(_),
+            _,
+        )
+        | (
+            Event::PasswordChanged(_)
+            | Event::PasswordReset(_)
+            | Event::ResetRequested(_)
+            | Event::LoggedIn(_),
+            None,
+        ) => (None, None),
     }
 }
 
@@ -118,11 +180,18 @@ pub fn of_access(recorded: &Recorded<access::Event>) -> Option<AccessEvent<'_>> 
 #[must_use]
 pub fn is_in_stream(event: &Event) -> bool {
     match event {
-        Event::Created(_) | Event::Deleted(Deleted {}) => true,
+        Event::Created(_) | Event::Registered(_) | Event::Deleted(Deleted {}) => true,
         Event::Changed(changes) => fields(changes).in_stream,
         Event::StatusChanged(_)
         | Event::RoleAssigned(_)
         | Event::RoleRemoved(_)
+        | Event::AddressAdded(_)
+        | Event::AddressUpdated(_)
+        | Event::AddressDeleted(_)
+        | Event::VerificationRequested(_)
+        | Event::EmailVerified(_)
+        | Event::MfaEnabled(_)
+        | Event::MfaDisabled(_)
         | Event::AdministratorConfirmed(_) => false,
     }
 }

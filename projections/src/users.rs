@@ -84,6 +84,11 @@ impl UserRow {
             email_verified,
             mfa_enabled,
             roles,
+            // Nobody looks for users by these.
+            addresses: _,
+            verifications: _,
+            email_changes: _,
+            is_registering: _,
         } = profile;
         Self {
             id: id.as_str().to_owned(),
@@ -149,7 +154,7 @@ impl Projection for Users {
 /// What an event makes of a user who has no row.
 fn created(event: &Recorded<Event>) -> Option<UserRow> {
     match &event.event {
-        Event::Created(_) => match User::default().evolve(&event.event) {
+        Event::Created(_) | Event::Registered(_) => match User::default().evolve(&event.event) {
             User::Living(profile) => {
                 Some(UserRow::of(&profile, event.version, event.recorded_at, event.recorded_at))
             }
@@ -159,6 +164,13 @@ fn created(event: &Recorded<Event>) -> Option<UserRow> {
         | Event::StatusChanged(_)
         | Event::RoleAssigned(_)
         | Event::RoleRemoved(_)
+        | Event::AddressAdded(_)
+        | Event::AddressUpdated(_)
+        | Event::AddressDeleted(_)
+        | Event::VerificationRequested(_)
+        | Event::EmailVerified(_)
+        | Event::MfaEnabled(_)
+        | Event::MfaDisabled(_)
         | Event::AdministratorConfirmed(_)
         | Event::Deleted(_) => None,
     }
@@ -172,7 +184,16 @@ fn changed(mut row: UserRow, event: &Recorded<Event>) -> Option<UserRow> {
     row.version = event.version;
     row.updated_at = event.recorded_at;
     match &event.event {
-        Event::Created(_) | Event::AdministratorConfirmed(_) => {}
+        Event::Created(_)
+        | Event::Registered(_)
+        | Event::AddressAdded(_)
+        | Event::AddressUpdated(_)
+        | Event::AddressDeleted(_)
+        | Event::VerificationRequested(_)
+        | Event::AdministratorConfirmed(_) => {}
+        Event::EmailVerified(_) => row.email_verified = true,
+        Event::MfaEnabled(_) => row.mfa_enabled = true,
+        Event::MfaDisabled(_) => row.mfa_enabled = false,
         Event::Changed(changes) => row.change(changes),
         Event::StatusChanged(StatusChanged { status, .. }) => status.as_str().clone_into(&mut row.status),
         Event::RoleAssigned(RoleAssigned { role }) => {

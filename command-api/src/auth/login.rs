@@ -205,8 +205,12 @@ impl Login {
     ) -> Result<Option<Response>, ApiError> {
         let Self { api, client, .. } = self;
         let sid = api.ids.next();
-        let command =
-            access::Command::LogIn { proven: proven.clone(), session: sid, from: self.from.clone() };
+        let command = access::Command::LogIn {
+            proven: proven.clone(),
+            factor: None,
+            session: sid,
+            from: self.from.clone(),
+        };
         let logged_in = match api.auth.access.execute(self.request(id, command)).await {
             Ok(executed) => executed.after,
             // Changed or hashed again since it was read: what was entered is checked again.

@@ -1,15 +1,21 @@
 //! What is known of a living user, and how a change alters it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{Changes, NewUser};
+use super::{
+    ADDRESSES, Address, AddressDeleted, AddressKept, AdministratorConfirmed, Changes, Command, Deleted,
+    EmailVerified, Event, MAIL_EACH, MfaSwitched, NewUser, Registered, Rejection, RoleAssigned, RoleRemoved,
+    StatusChanged, Verification, VerificationRequested,
+};
 use crate::ids::{CustomerId, Matricule, UserId};
 use crate::values::{AvatarUrl, Email, Invalid, Preferences, RoleName, Sexe, Text, UserType, Username};
 
 /// Everything that is known of a living user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they have nothing to do with each other")]
 pub struct Profile {
     /// The id.
     pub id: UserId,
@@ -47,7 +53,18 @@ pub struct Profile {
     pub mfa_enabled: bool,
     /// The roles given to the user.
     pub roles: BTreeSet<RoleName>,
+    /// Where the user can be found or written to.
+    pub addresses: BTreeMap<Uuid, Address>,
+    /// Mails whose link proves the e-mail address, oldest first.
+    pub verifications: Vec<Verification>,
+    /// How often the user got another e-mail address.
+    pub email_changes: u32,
+    /// Whether the user registered and nobody has let the user in yet.
+    pub is_registering: bool,
 }
+
+/// How many links are good at a time.
+const LINKS: usize = 5;
 
 /// Whether a living user may log in: only an active one may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,10 +147,127 @@ impl Profile {
             email_verified: false,
             mfa_enabled: false,
             roles: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            verifications: Vec::new(),
+            email_changes: 0,
+            is_registering: false,
         }
     }
 
-    pub(super) fn apply(&mut self, changes: &Changes) {
+    pub(super) fn registered(Registered { user, verification }: Registered) -> Self {
+        Self {
+            status: Status::Pending,
+            verifications: vec![verification],
+            is_registering: true,
+            ..Self::new(user)
+        }
+    }
+
+    /// What a command says of a living user.
+    pub(super) fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+        let event = match command {
+            Command::OfDismissed(command) => return self.decide(*command),
+            Command::Create(_) | Command::Register(_) => return Err(Rejection::IdTaken),
+            Command::Change(changes) => {
+                Some(changes.against(self)).filter(|it| !it.is_empty()).map(|it| Event::Changed(it.into()))
+            }
+            Command::ChangeStatus { to, reason } => {
+                (self.status != to).then_some(Event::StatusChanged(StatusChanged { status: to, reason }))
+            }
+            Command::AssignRole(role) => {
+                (!self.roles.contains(&role)).then_some(Event::RoleAssigned(RoleAssigned { role }))
+            }
+            Command::RemoveRole(role) => {
+                self.roles.contains(&role).then_some(Event::RoleRemoved(RoleRemoved { role }))
+            }
+            Command::AddAddress(added) if self.addresses.contains_key(&added.address_id) => None,
+            Command::AddAddress(_) if self.addresses.len() >= ADDRESSES => {
+                return Err(Rejection::TooManyAddresses);
+            }
+            Command::AddAddress(added) => Some(Event::AddressAdded(*added)),
+            Command::ChangeAddress { id, changes } => {
+                let before = self.addresses.get(&id).ok_or(Rejection::AddressNotFound)?;
+                let address = changes.on(before);
+                (address != *before).then_some(Event::AddressUpdated(AddressKept { address_id: id, address }))
+            }
+            Command::DeleteAddress(id) => {
+                self.addresses.get(&id).ok_or(Rejection::AddressNotFound)?;
+                Some(Event::AddressDeleted(AddressDeleted { address_id: id }))
+            }
+            Command::RequestVerification(verification) => {
+                let email = self.email.clone().ok_or(Rejection::NoEmail)?;
+                let is_due = |last: &Verification| verification.at - last.at >= MAIL_EACH;
+                (!self.email_verified && self.verifications.last().is_none_or(is_due))
+                    .then_some(Event::VerificationRequested(VerificationRequested { email, verification }))
+            }
+            Command::VerifyEmail { request } => return self.verify(request),
+            Command::EnableMfa(mfa_type) => {
+                (!self.mfa_enabled).then_some(Event::MfaEnabled(MfaSwitched { mfa_type }))
+            }
+            Command::DisableMfa(mfa_type) => {
+                self.mfa_enabled.then_some(Event::MfaDisabled(MfaSwitched { mfa_type }))
+            }
+            Command::Confirm => {
+                self.can_administrate().then_some(Event::AdministratorConfirmed(AdministratorConfirmed {}))
+            }
+            Command::Delete => Some(Event::Deleted(Deleted {})),
+        };
+        Ok(event.into_iter().collect())
+    }
+
+    /// Whoever registered may log in from then on.
+    fn verify(&self, request: Uuid) -> Result<Vec<Event>, Rejection> {
+        let is_known = self.verifications.iter().any(|it| it.request == request);
+        let (true, Some(email)) = (is_known, self.email.clone()) else { return Err(Rejection::LinkVoid) };
+        let mut events = vec![Event::EmailVerified(EmailVerified { email, request })];
+        if self.is_registering {
+            events.push(Event::StatusChanged(StatusChanged { status: Status::Active, reason: None }));
+        }
+        Ok(events)
+    }
+
+    /// What an event makes of a living user.
+    pub(super) fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Changed(changes) => self.apply(changes),
+            Event::StatusChanged(StatusChanged { status, .. }) => {
+                self.status = *status;
+                self.is_registering = false;
+            }
+            Event::RoleAssigned(RoleAssigned { role }) => {
+                self.roles.insert(role.clone());
+            }
+            Event::RoleRemoved(RoleRemoved { role }) => {
+                self.roles.remove(role);
+            }
+            Event::AddressAdded(AddressKept { address_id, address })
+            | Event::AddressUpdated(AddressKept { address_id, address }) => {
+                self.addresses.insert(*address_id, address.clone());
+            }
+            Event::AddressDeleted(AddressDeleted { address_id }) => {
+                self.addresses.remove(address_id);
+            }
+            Event::VerificationRequested(VerificationRequested { verification, .. }) => {
+                if self.verifications.len() == LINKS {
+                    self.verifications.remove(0);
+                }
+                self.verifications.push(verification.clone());
+            }
+            Event::EmailVerified(EmailVerified { .. }) => {
+                self.email_verified = true;
+                self.verifications.clear();
+            }
+            Event::MfaEnabled(MfaSwitched { .. }) => self.mfa_enabled = true,
+            Event::MfaDisabled(MfaSwitched { .. }) => self.mfa_enabled = false,
+            // The first two `decide` never says of a living user, the last is the user's own.
+            Event::Created(_)
+            | Event::Registered(_)
+            | Event::Deleted(_)
+            | Event::AdministratorConfirmed(_) => {}
+        }
+    }
+
+    fn apply(&mut self, changes: &Changes) {
         // Named one by one: a new field that is forgotten here does not compile.
         let Changes {
             matricule,
@@ -162,6 +296,8 @@ impl Profile {
         if !email.is_keep() {
             email.apply_to(&mut self.email);
             self.email_verified = false;
+            self.verifications.clear();
+            self.email_changes += 1;
         }
         username.apply_to(&mut self.username);
         telephone.apply_to(&mut self.telephone);

@@ -14,7 +14,7 @@ use event_store::{Fold, Step, StoredEvent};
 
 /// What an event of some aggregate says, with the states it needs for that.
 enum Told<'a> {
-    User(Step<User>),
+    User(Box<Step<User>>),
     /// It needs none; read by who has something to say of it.
     Access(&'a StoredEvent),
     /// Nothing.
@@ -29,7 +29,7 @@ struct Folds {
 impl Folds {
     async fn step<'a>(&self, event: &'a StoredEvent) -> Result<Told<'a>, Failure> {
         match event.stream.category() {
-            User::CATEGORY => Ok(Told::User(self.user.step(event).await?)),
+            User::CATEGORY => Ok(Told::User(self.user.step(event).await?.into())),
             Access::CATEGORY => Ok(Told::Access(event)),
             Administrators::CATEGORY => Ok(Told::Nothing),
             category => Err(Failure::lasting(

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use domain::access::{FailureReason, LoginFailed, LoginName, Origin};
+use domain::values::Email;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ use crate::forms::{self, Form};
 pub enum AccessEvent<'a> {
     /// The user has another password.
     PasswordChanged(PasswordChanged<'a>),
+    /// A mail is sent with which the user can get another password.
+    ResetRequested(ResetRequested<'a>),
     /// Somebody proved to be the user.
     LoggedIn(LoggedIn<'a>),
     /// Somebody did not.
@@ -30,6 +33,18 @@ pub struct PasswordChanged<'a> {
     user_id: &'a str,
     /// When.
     password_change_timestamp: Time,
+}
+
+/// A mail is sent with which the user can get another password.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetRequested<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// Where the mail goes.
+    email: &'a str,
+    /// When.
+    request_timestamp: Time,
 }
 
 /// Somebody proved to be the user.
@@ -127,6 +142,11 @@ impl<'a> AccessEvent<'a> {
         Self::PasswordChanged(PasswordChanged { user_id, password_change_timestamp: Time(at) })
     }
 
+    pub(crate) fn reset_requested(user_id: &'a str, email: &'a Email, at: DateTime<Utc>) -> Self {
+        let (email, request_timestamp) = (email.as_str(), Time(at));
+        Self::ResetRequested(ResetRequested { user_id, email, request_timestamp })
+    }
+
     pub(crate) fn logged_in(user_id: &'a str, from: &'a Origin, at: DateTime<Utc>) -> Self {
         Self::LoggedIn(LoggedIn { user_id, login_timestamp: Time(at), from: from.into() })
     }
@@ -160,6 +180,7 @@ impl<'a> AccessEvent<'a> {
     pub const fn form(&self) -> &'static Form {
         match self {
             Self::PasswordChanged(_) => forms::EVENTS_USER_PASSWORD_CHANGED,
+            Self::ResetRequested(_) => forms::EVENTS_USER_RESET_REQUESTED,
             Self::LoggedIn(_) => forms::EVENTS_USER_LOGGED_IN,
             Self::LoginRefused(_) => forms::EVENTS_USER_LOGIN_FAILED,
         }

@@ -15,14 +15,17 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-pub use access_events::{AccessEnvelope, AccessEvent, LoggedIn, LoginRefused, PasswordChanged};
+pub use access_events::{
+    AccessEnvelope, AccessEvent, LoggedIn, LoginRefused, PasswordChanged, ResetRequested,
+};
 pub use stream::{Farewell, ProfileEvent, Snapshot};
 pub use topics::{
-    Addressed, EventUserType, TopicEvent, UserCreated, UserDeleted, UserRoleChanged, UserStatusChanged,
-    UserUpdated,
+    Addressed, EventUserType, TopicEvent, Unversioned, UserCreated, UserDeleted, UserPasswordReset,
+    UserRoleChanged, UserStatusChanged, UserUpdated, Versioned,
 };
 pub use user_events::{
-    Created, Envelope, ProfileUpdated, RoleChanged, StatusChanged, Updated, UserEvent, UserStatus,
+    AddressChanged, AddressDeleted, Created, EmailVerified, Envelope, MfaSwitched, ProfileUpdated,
+    RoleChanged, StatusChanged, Updated, UserEvent, UserStatus, VerificationRequested,
 };
 
 /// A time in ISO 8601, UTC, with milliseconds.

@@ -1,5 +1,6 @@
 //! Messages of the topics of events, and their copies.
 
+use domain::access::ResetRequested;
 use domain::ids::CustomerId;
 use domain::user::Profile;
 use domain::values::{Email, RoleName, UserType};
@@ -23,6 +24,8 @@ pub enum TopicEvent<'a> {
     UserStatusChanged(UserStatusChanged<'a>),
     /// The user has a role more, or less.
     UserRoleChanged(UserRoleChanged<'a>),
+    /// A mail is sent with which the user can get another password.
+    UserPasswordReset(UserPasswordReset<'a>),
     /// The user is gone.
     UserDeleted(UserDeleted<'a>),
 }
@@ -120,6 +123,19 @@ pub struct UserRoleChanged<'a> {
     customer_id: Option<&'a str>,
 }
 
+/// A mail is sent with which the user can get another password.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPasswordReset<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// Where the mail goes.
+    email: &'a str,
+    /// The customer that the user acts for, by whose id messages are ordered.
+    #[serde(skip)]
+    customer_id: Option<&'a str>,
+}
+
 /// The user is gone.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -211,6 +227,14 @@ impl<'a> TopicEvent<'a> {
         })
     }
 
+    pub(crate) fn user_password_reset(
+        user_id: &'a str,
+        ResetRequested { email, customer_id, .. }: &'a ResetRequested,
+    ) -> Self {
+        let (email, customer_id) = (email.as_str(), customer_id.as_ref().map(CustomerId::as_str));
+        Self::UserPasswordReset(UserPasswordReset { user_id, email, customer_id })
+    }
+
     pub(crate) fn user_deleted(profile: &'a Profile) -> Self {
         let (user_id, customer_id) = (profile.id.as_str(), customer_of(profile));
         Self::UserDeleted(UserDeleted { user_id, customer_id })
@@ -224,6 +248,7 @@ impl<'a> TopicEvent<'a> {
             Self::UserUpdated(_) => distributor::USER_UPDATED,
             Self::UserStatusChanged(_) => distributor::USER_STATUS_CHANGED,
             Self::UserRoleChanged(_) => distributor::USER_ROLE_CHANGED,
+            Self::UserPasswordReset(_) => distributor::USER_PASSWORD_RESET,
             Self::UserDeleted(_) => distributor::USER_DELETED,
         }
     }
@@ -236,6 +261,7 @@ impl<'a> TopicEvent<'a> {
             Self::UserUpdated(_) => forms::USER_UPDATED,
             Self::UserStatusChanged(_) => forms::USER_STATUS_CHANGED,
             Self::UserRoleChanged(_) => forms::USER_ROLE_CHANGED,
+            Self::UserPasswordReset(_) => forms::USER_PASSWORD_RESET,
             Self::UserDeleted(_) => forms::USER_DELETED,
         }
     }
@@ -248,6 +274,7 @@ impl<'a> TopicEvent<'a> {
             | Self::UserUpdated(UserUpdated { user_id, customer_id, .. })
             | Self::UserStatusChanged(UserStatusChanged { user_id, customer_id, .. })
             | Self::UserRoleChanged(UserRoleChanged { user_id, customer_id, .. })
+            | Self::UserPasswordReset(UserPasswordReset { user_id, customer_id, .. })
             | Self::UserDeleted(UserDeleted { user_id, customer_id }) => customer_id.unwrap_or(user_id),
         }
     }
@@ -256,7 +283,7 @@ impl<'a> TopicEvent<'a> {
 /// A value of the topic of an event, or of a copy.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Addressed<'a, T> {
+pub struct Addressed<'a, T, V = Versioned> {
     /// What happened.
     #[serde(flatten)]
     pub event: T,
@@ -268,6 +295,19 @@ pub struct Addressed<'a, T> {
     pub target_services: &'a [&'static str],
     /// The message's identity, as in `ce_id`.
     pub event_id: &'a str,
+    /// The version of the stream, where that is the user's.
+    #[serde(flatten)]
+    pub version: V,
+}
+
+/// Of the user's own stream.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Versioned {
     /// The version of the stream.
     pub version: Version,
 }
+
+/// Of how the user gets in: the user stays the same.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Unversioned {}

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use domain::ids::UserId;
-use domain::user::{Profile, Status};
+use domain::user::{Address, AddressKept, MfaType, NewUser, Profile, Status};
 use domain::values::{Email, RoleName, Text, Username};
 use event_store::Version;
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{FieldChanges, Time};
 use crate::forms::{self, Form};
@@ -17,6 +18,22 @@ use crate::forms::{self, Form};
 pub enum UserEvent<'a> {
     /// The user exists.
     Created(Created<'a>),
+    /// The user exists, and has registered without anybody's help.
+    Registered(Created<'a>),
+    /// The user has one more address.
+    AddressAdded(AddressChanged<'a>),
+    /// An address is another now.
+    AddressUpdated(AddressChanged<'a>),
+    /// The user has one address less.
+    AddressDeleted(AddressDeleted<'a>),
+    /// A mail is sent with which the user can prove the e-mail address.
+    VerificationRequested(VerificationRequested<'a>),
+    /// The e-mail address is known to be the user's.
+    EmailVerified(EmailVerified<'a>),
+    /// A login asks for a second factor from now on.
+    MfaEnabled(MfaSwitched<'a>),
+    /// A login asks for none any more.
+    MfaDisabled(MfaSwitched<'a>),
     /// What names the user has changed.
     Updated(Updated<'a>),
     /// What describes the user has changed.
@@ -114,6 +131,100 @@ pub struct RoleChanged<'a> {
     timestamp: Time,
 }
 
+/// An address as it is now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressChanged<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The address's id.
+    address_id: String,
+    /// All of it.
+    address: PostalAddress<'a>,
+    /// When.
+    timestamp: Time,
+}
+
+/// An address that is gone.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressDeleted<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The address's id.
+    address_id: String,
+    /// When.
+    timestamp: Time,
+}
+
+/// A postal address.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct PostalAddress<'a> {
+    /// What the user calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    label: Option<&'a str>,
+    /// House and street.
+    line1: &'a str,
+    /// What else helps to find it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    line2: Option<&'a str>,
+    /// The town.
+    city: &'a str,
+    /// The postal code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    postal_code: Option<&'a str>,
+    /// The country.
+    country: &'a str,
+}
+
+/// A mail is sent with which the user can prove the e-mail address.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationRequested<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// Where the mail goes.
+    email: &'a str,
+    /// When.
+    request_timestamp: Time,
+}
+
+/// The e-mail address is known to be the user's.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmailVerified<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// The address.
+    email: &'a str,
+    /// When.
+    verification_timestamp: Time,
+}
+
+/// A second factor was switched on or off.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MfaSwitched<'a> {
+    /// The user's id.
+    user_id: &'a str,
+    /// Which.
+    mfa_type: SecondFactor,
+    /// When.
+    timestamp: Time,
+}
+
+/// What a second factor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SecondFactor {
+    /// Codes that an app makes of a secret and the time, RFC 6238.
+    Totp,
+}
+
 /// What a user may be; only an active one may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -145,19 +256,43 @@ impl From<Status> for UserStatus {
 }
 
 impl<'a> UserEvent<'a> {
-    pub(crate) fn created(
-        profile: &'a Profile,
-        email: Option<&'a Email>,
-        username: Option<&'a Username>,
-        at: DateTime<Utc>,
-    ) -> Self {
-        Self::Created(Created {
-            user_id: profile.id.as_str(),
-            email: email.map(Email::as_str),
-            username: username.map(Username::as_str),
-            registration_timestamp: Time(at),
-            status: profile.status.into(),
-        })
+    pub(crate) fn created(profile: &'a Profile, user: &'a NewUser, at: DateTime<Utc>) -> Self {
+        Self::Created(Created::of(profile, user, at))
+    }
+
+    pub(crate) fn registered(profile: &'a Profile, user: &'a NewUser, at: DateTime<Utc>) -> Self {
+        Self::Registered(Created::of(profile, user, at))
+    }
+
+    pub(crate) fn address_added(id: &'a UserId, kept: &'a AddressKept, at: DateTime<Utc>) -> Self {
+        Self::AddressAdded(AddressChanged::of(id, kept, at))
+    }
+
+    pub(crate) fn address_updated(id: &'a UserId, kept: &'a AddressKept, at: DateTime<Utc>) -> Self {
+        Self::AddressUpdated(AddressChanged::of(id, kept, at))
+    }
+
+    pub(crate) fn address_deleted(id: &'a UserId, address_id: Uuid, at: DateTime<Utc>) -> Self {
+        let (user_id, address_id) = (id.as_str(), address_id.to_string());
+        Self::AddressDeleted(AddressDeleted { user_id, address_id, timestamp: Time(at) })
+    }
+
+    pub(crate) fn verification_requested(id: &'a UserId, email: &'a Email, at: DateTime<Utc>) -> Self {
+        let (user_id, email) = (id.as_str(), email.as_str());
+        Self::VerificationRequested(VerificationRequested { user_id, email, request_timestamp: Time(at) })
+    }
+
+    pub(crate) fn email_verified(id: &'a UserId, email: &'a Email, at: DateTime<Utc>) -> Self {
+        let (user_id, email) = (id.as_str(), email.as_str());
+        Self::EmailVerified(EmailVerified { user_id, email, verification_timestamp: Time(at) })
+    }
+
+    pub(crate) fn mfa_enabled(id: &'a UserId, mfa_type: MfaType, at: DateTime<Utc>) -> Self {
+        Self::MfaEnabled(MfaSwitched::of(id, mfa_type, at))
+    }
+
+    pub(crate) fn mfa_disabled(id: &'a UserId, mfa_type: MfaType, at: DateTime<Utc>) -> Self {
+        Self::MfaDisabled(MfaSwitched::of(id, mfa_type, at))
     }
 
     pub(crate) fn updated(id: &'a UserId, values: FieldChanges<'a>, at: DateTime<Utc>) -> Option<Self> {
@@ -220,12 +355,56 @@ impl<'a> UserEvent<'a> {
     pub const fn form(&self) -> &'static Form {
         match self {
             Self::Created(_) => forms::EVENTS_USER_CREATED,
+            Self::Registered(_) => forms::EVENTS_USER_REGISTERED,
+            Self::AddressAdded(_) => forms::EVENTS_USER_ADDRESS_ADDED,
+            Self::AddressUpdated(_) => forms::EVENTS_USER_ADDRESS_UPDATED,
+            Self::AddressDeleted(_) => forms::EVENTS_USER_ADDRESS_DELETED,
+            Self::VerificationRequested(_) => forms::EVENTS_USER_VERIFICATION_REQUESTED,
+            Self::EmailVerified(_) => forms::EVENTS_USER_EMAIL_VERIFIED,
+            Self::MfaEnabled(_) => forms::EVENTS_MFA_ENABLED,
+            Self::MfaDisabled(_) => forms::EVENTS_MFA_DISABLED,
             Self::Updated(_) => forms::EVENTS_USER_UPDATED,
             Self::ProfileUpdated(_) => forms::EVENTS_USER_PROFILE_UPDATED,
             Self::StatusChanged(_) => forms::EVENTS_USER_STATUS_CHANGED,
             Self::RoleAssigned(_) => forms::EVENTS_USER_ROLE_ASSIGNED,
             Self::RoleRemoved(_) => forms::EVENTS_USER_ROLE_REMOVED,
         }
+    }
+}
+
+impl<'a> Created<'a> {
+    fn of(profile: &'a Profile, user: &'a NewUser, at: DateTime<Utc>) -> Self {
+        Self {
+            user_id: profile.id.as_str(),
+            email: user.email.as_ref().map(Email::as_str),
+            username: user.username.as_ref().map(Username::as_str),
+            registration_timestamp: Time(at),
+            status: profile.status.into(),
+        }
+    }
+}
+
+impl<'a> AddressChanged<'a> {
+    fn of(id: &'a UserId, AddressKept { address_id, address }: &'a AddressKept, at: DateTime<Utc>) -> Self {
+        let Address { label, line1, line2, city, postal_code, country } = address;
+        let address = PostalAddress {
+            label: label.as_ref().map(Text::as_str),
+            line1: line1.as_str(),
+            line2: line2.as_ref().map(Text::as_str),
+            city: city.as_str(),
+            postal_code: postal_code.as_ref().map(Text::as_str),
+            country: country.as_str(),
+        };
+        Self { user_id: id.as_str(), address_id: address_id.to_string(), address, timestamp: Time(at) }
+    }
+}
+
+impl<'a> MfaSwitched<'a> {
+    fn of(id: &'a UserId, mfa_type: MfaType, at: DateTime<Utc>) -> Self {
+        let mfa_type = match mfa_type {
+            MfaType::Totp => SecondFactor::Totp,
+        };
+        Self { user_id: id.as_str(), mfa_type, timestamp: Time(at) }
     }
 }
 

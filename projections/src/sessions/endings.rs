@@ -31,7 +31,15 @@ pub(crate) async fn follow(
                 let floor = Floor::Password { version: event.version, kept: *kept_session };
                 end_below(connection, event.stream.id(), floor).await?;
             }
+            access::Event::PasswordReset(_) => {
+                let floor = Floor::Password { version: event.version, kept: None };
+                end_below(connection, event.stream.id(), floor).await?;
+            }
             access::Event::PasswordSet(_)
+            | access::Event::ResetRequested(_)
+            | access::Event::MfaEnrolled(_)
+            | access::Event::MfaConfirmed(_)
+            | access::Event::MfaRemoved(_)
             | access::Event::PasswordRehashed(_)
             | access::Event::LoggedIn(_)
             | access::Event::LoginFailed(_) => {}
@@ -48,6 +56,14 @@ fn shuts_out(event: &user::Event) -> bool {
         user::Event::StatusChanged(StatusChanged { status, .. }) => *status != Status::Active,
         user::Event::Deleted(_) => true,
         user::Event::Created(_)
+        | user::Event::Registered(_)
+        | user::Event::AddressAdded(_)
+        | user::Event::AddressUpdated(_)
+        | user::Event::AddressDeleted(_)
+        | user::Event::VerificationRequested(_)
+        | user::Event::EmailVerified(_)
+        | user::Event::MfaEnabled(_)
+        | user::Event::MfaDisabled(_)
         | user::Event::Changed(_)
         | user::Event::RoleAssigned(_)
         | user::Event::RoleRemoved(_)

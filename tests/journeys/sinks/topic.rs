@@ -38,8 +38,9 @@ pub(super) fn of_event(step: &Step<User>) -> Vec<Message> {
 }
 
 /// What an event of how a user gets in leaves in them.
-pub(super) fn of_access(recorded: &Recorded<access::Event>) -> Option<Message> {
-    Record::of_access(recorded).unwrap().as_ref().map(of_record)
+pub(super) fn of_access(recorded: &Recorded<access::Event>) -> Vec<Message> {
+    let records = Record::of_access(recorded).unwrap();
+    records.iter().map(of_record).collect()
 }
 
 fn of_record(record: &Record) -> Message {

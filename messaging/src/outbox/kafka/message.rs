@@ -6,11 +6,14 @@ use domain::user::User;
 use event_store::reader::Failure;
 use event_store::{Position, Recorded, Step, StoreError};
 use rdkafka::message::{Header, OwnedHeaders};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::forms::Form;
 use crate::outbox::{Told, json};
-use crate::payloads::{AccessEnvelope, Addressed, Envelope, Time, TopicEvent, UserEvent};
+use crate::payloads::{
+    AccessEnvelope, Addressed, Envelope, Time, TopicEvent, Unversioned, UserEvent, Versioned,
+};
 use crate::routes::{self, Message, USER_EVENTS};
 use crate::signing::{self, SigningKey};
 
@@ -50,7 +53,7 @@ impl Record {
             Told::User(step) => Self::of_user(step),
             Told::Access(event) => {
                 let recorded = event.decode().map_err(StoreError::from)?;
-                Ok(Vec::from_iter(Self::of_access(&recorded)?))
+                Self::of_access(&recorded)
             }
             Told::Nothing => Ok(Vec::new()),
         }
@@ -66,23 +69,33 @@ impl Record {
             match message {
                 Message::Stream(_) => {}
                 Message::UserEvents(event) => records.push(Self::of_event(step, event, is_one_of_two)?),
-                Message::Topic(event) => Self::distribute(step, event, &mut records)?,
+                Message::Topic(event) => {
+                    let version = || Versioned { version: step.recorded.version };
+                    Self::distribute(&step.recorded, event, version, &mut records)?;
+                }
             }
         }
         Ok(records)
     }
 
-    /// The message of an event of how a user gets in.
-    pub fn of_access(recorded: &Recorded<access::Event>) -> Result<Option<Self>, Failure> {
-        let Some(event) = routes::of_access(recorded) else { return Ok(None) };
-        let (form, id) = (event.form(), recorded.event_id.to_string());
-        let value = json(&AccessEnvelope {
-            r#type: form.name,
-            timestamp: Time(recorded.recorded_at),
-            data: event,
-            event_id: &id,
-        })?;
-        Ok(Some(Self::of(recorded, USER_EVENTS, recorded.stream.id(), form, id, value)))
+    /// The messages of an event of how a user gets in, in the order in which they are sent.
+    pub fn of_access(recorded: &Recorded<access::Event>) -> Result<Vec<Self>, Failure> {
+        let (event, topic) = routes::of_access(recorded);
+        let mut records = Vec::new();
+        if let Some(event) = event {
+            let (form, id) = (event.form(), recorded.event_id.to_string());
+            let value = json(&AccessEnvelope {
+                r#type: form.name,
+                timestamp: Time(recorded.recorded_at),
+                data: event,
+                event_id: &id,
+            })?;
+            records.push(Self::of(recorded, USER_EVENTS, recorded.stream.id(), form, id, value));
+        }
+        if let Some(event) = topic {
+            Self::distribute(recorded, &event, || Unversioned {}, &mut records)?;
+        }
+        Ok(records)
     }
 
     /// On `user.events`.
@@ -105,8 +118,13 @@ impl Record {
     }
 
     /// On the topic of the event, and a copy for each service concerned.
-    fn distribute(step: &Step<User>, event: &TopicEvent<'_>, records: &mut Vec<Self>) -> Result<(), Failure> {
-        let (recorded, to) = (&step.recorded, event.distribution());
+    fn distribute<E, V: Serialize>(
+        recorded: &Recorded<E>,
+        event: &TopicEvent<'_>,
+        version: impl Fn() -> V,
+        records: &mut Vec<Self>,
+    ) -> Result<(), Failure> {
+        let to = event.distribution();
         let for_all = (to.topic, "all", recorded.event_id.to_string());
         let copies = to.copies.iter().map(|copy| {
             let id = format!("{}:{}", recorded.event_id, copy.service);
@@ -119,7 +137,7 @@ impl Record {
                 target_service,
                 target_services: to.services,
                 event_id: &id,
-                version: recorded.version,
+                version: version(),
             })?;
             records.push(Self::of(recorded, topic, event.key(), event.form(), id, value));
         }
