@@ -19,7 +19,7 @@ use crate::password::PasswordHash;
 
 pub use events::{
     Code, Ending, Event, Factor, FailureReason, LoggedIn, LoginFailed, LoginName, MfaConfirmed, MfaEnrolled,
-    MfaRemoved, Origin, PasswordChanged, PasswordReset, PasswordSet, ResetRequested, SessionEnded,
+    MfaRemoved, Origin, PasswordChanged, PasswordReset, PasswordSet, ResetRequested, ResetTo, SessionEnded,
 };
 
 /// How soon after a mail another one to the same user may be asked for.
@@ -59,7 +59,14 @@ pub enum Command {
         to: PasswordHash,
     },
     /// Asks for a mail that gives another password, unless one was asked for [just now](MAIL_EACH).
-    RequestReset(ResetRequested),
+    RequestReset {
+        /// The mail.
+        request: Uuid,
+        /// Whom it goes to.
+        to: ResetTo,
+        /// Who asked.
+        from: Origin,
+    },
     /// Takes the link of such a mail for the proof, once.
     ResetPassword {
         /// The mail.
@@ -211,7 +218,7 @@ impl Aggregate for Access {
 
     const CATEGORY: &'static str = "access";
 
-    fn decide(&self, command: Command, _at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
+    fn decide(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         let is_proven = |hash: &PasswordHash| self.password.as_ref() == Some(hash);
         let event = match command {
             Command::SetPassword(hash) if self.password.is_none() => Event::PasswordSet(PasswordSet { hash }),
@@ -226,11 +233,11 @@ impl Aggregate for Access {
             }
             // Asked again after an answer that was lost; or the password has changed meanwhile.
             Command::SetPassword(_) | Command::Rehash { .. } => return Ok(vec![]),
-            Command::RequestReset(reset) => {
-                if self.resets.last().is_some_and(|last| reset.at - last.at < MAIL_EACH) {
+            Command::RequestReset { request, to, from } => {
+                if self.resets.last().is_some_and(|last| at - last.at < MAIL_EACH) {
                     return Ok(vec![]);
                 }
-                Event::ResetRequested(reset)
+                Event::ResetRequested(ResetRequested { request, at, to, from })
             }
             Command::ResetPassword { request, to } => {
                 let is_known = self.resets.iter().any(|it| it.request == request);

@@ -48,7 +48,12 @@ pub enum Command {
     /// Creates the user.
     Create(Box<NewUser>),
     /// Creates a user who has an e-mail address and is to prove it before anything else.
-    Register(Box<Registered>),
+    Register {
+        /// The user.
+        user: Box<NewUser>,
+        /// The mail that asks for the proof.
+        request: Uuid,
+    },
     /// Changes the fields it names.
     Change(Box<Changes>),
     /// Lets the user log in, or no more.
@@ -74,7 +79,12 @@ pub enum Command {
     /// Takes an address away.
     DeleteAddress(Uuid),
     /// Asks for a mail that proves the e-mail address, unless one was asked for [just now](MAIL_EACH).
-    RequestVerification(Verification),
+    RequestVerification {
+        /// The mail.
+        request: Uuid,
+        /// How often the user has changed the password by now.
+        password_changes: u32,
+    },
     /// Takes the link of such a mail for the proof.
     VerifyEmail {
         /// The mail.
@@ -151,9 +161,9 @@ impl Aggregate for User {
 
     const CATEGORY: &'static str = "user";
 
-    fn decide(&self, command: Command, _at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
+    fn decide(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         let is_dismissed = matches!(command, Command::OfDismissed(_));
-        let events = self.events_of(command)?;
+        let events = self.events_of(command, at)?;
         if !is_dismissed && self.stops_to_administrate(&events) {
             return Err(Rejection::Administrator);
         }
@@ -218,16 +228,19 @@ impl User {
         }
     }
 
-    fn events_of(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+    fn events_of(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         match (self, command) {
-            (_, Command::OfDismissed(command)) => self.events_of(*command),
+            (_, Command::OfDismissed(command)) => self.events_of(*command, at),
             (Self::Unregistered, Command::Create(user)) => Ok(vec![Event::Created(user)]),
-            (Self::Unregistered, Command::Register(user)) => Ok(vec![Event::Registered(user)]),
-            (Self::Living(_) | Self::Deleted { .. }, Command::Create(_) | Command::Register(_)) => {
+            (Self::Unregistered, Command::Register { user, request }) => {
+                let verification = Verification { request, at, password_changes: 0 };
+                Ok(vec![Event::Registered(Registered { user: *user, verification }.into())])
+            }
+            (Self::Living(_) | Self::Deleted { .. }, Command::Create(_) | Command::Register { .. }) => {
                 Err(Rejection::IdTaken)
             }
             (Self::Unregistered | Self::Deleted { .. }, _) => Err(Rejection::NotFound),
-            (Self::Living(profile), command) => profile.decide(command),
+            (Self::Living(profile), command) => profile.decide(command, at),
         }
     }
 

@@ -148,8 +148,8 @@ pub fn of_access(recorded: &Recorded<access::Event>) -> (Option<AccessEvent<'_>>
             (Some(AccessEvent::password_changed(user, at)), None)
         }
         (Event::ResetRequested(reset), Some(user)) => (
-            Some(AccessEvent::reset_requested(user, &reset.email, at)),
-            Some(TopicEvent::user_password_reset(user, reset)),
+            Some(AccessEvent::reset_requested(user, &reset.to.email, at)),
+            Some(TopicEvent::user_password_reset(user, &reset.to)),
         ),
         (Event::LoggedIn(LoggedIn { from, .. }), Some(user)) => {
             (Some(AccessEvent::logged_in(user, from, at)), None)

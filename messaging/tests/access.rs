@@ -78,6 +78,10 @@ user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.loggedin","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","loginTimestamp":"2025-01-16T10:20:00.007Z","ipAddress":"2001:db8::7"},"eventId":"01946ed5-3780-7000-8000-000000000001"}
 "#;
+    a_password_by_a_mail: "u1", json!({ "access.password.reset": { "hash": HASH, "request": SESSION } }) => r#"
+user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
+{"type":"user.password.changed","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","passwordChangeTimestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001"}
+"#;
     a_wrong_password: "u1", json!({ "access.login.failed": { "name": { "email": "e@example.com" }, "reason": "wrong_password", "ipAddress": "192.0.2.7", "userAgent": "curl/8.5.0", "count": 1 } }) => r#"
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.login.failed","timestamp":"2025-01-16T10:20:00.007Z","data":{"email":"e@example.com","userId":"u1","attemptTimestamp":"2025-01-16T10:20:00.007Z","ipAddress":"192.0.2.7","userAgent":"curl/8.5.0","reasonForFailure":"wrong_password"},"eventId":"01946ed5-3780-7000-8000-000000000001"}
@@ -95,8 +99,48 @@ user.events key=@MDEyMzQ1Njc4OWFiY2RlZg ce_id=01946ed5-3780-7000-8000-0000000000
 {"type":"user.login.failed","timestamp":"2025-01-16T10:20:00.007Z","data":{"attemptTimestamp":"2025-01-16T10:20:00.007Z","ipAddress":"192.0.2.7","reasonForFailure":"unknown_user","count":12},"eventId":"01946ed5-3780-7000-8000-000000000001"}
 "#;
     a_first_password: "u1", json!({ "access.password.set": { "hash": HASH } }) => "";
+    the_secret_of_a_second_factor: "u1", json!({ "access.mfa.enrolled": { "enrolment": SESSION } }) => "";
+    a_second_factor_that_works: "u1", json!({ "access.mfa.confirmed": { "enrolment": SESSION, "step": 7 } }) => "";
     another_hash_of_the_same_password: "u1", json!({ "access.password.rehashed": { "hash": HASH } }) => "";
     the_end_of_a_session: "u1", json!({ "access.session.ended": { "session": SESSION, "why": "logout" } }) => "";
+}
+
+fn reset_requested() -> Value {
+    json!({ "access.password.reset.requested": { "request": SESSION, "at": "2025-01-16T10:20:00.007Z",
+        "email": "e@example.com", "emailChanges": 1, "customerId": "c1", "ipAddress": "192.0.2.7" } })
+}
+
+#[test]
+fn a_forgotten_password_is_told_on_a_topic_of_its_own_too() {
+    let all = records("u1", &reset_requested());
+    let said: Vec<_> =
+        all.iter().map(|it| format!("{} {} {} {}", it.topic, it.key, it.id, it.value)).collect();
+    let id = "01946ed5-3780-7000-8000-000000000001";
+    let time = "2025-01-16T10:20:00.007Z";
+    let of = |target: &str, id: &str| {
+        format!(
+            r#"{{"userId":"u1","email":"e@example.com","timestamp":"{time}","targetService":"{target}","targetServices":["admin-service","app-mobile-service"],"eventId":"{id}"}}"#
+        )
+    };
+    let copy = |service: &str| {
+        let id = format!("{id}:{service}");
+        format!("{service}.user.password.reset c1 {id} {}", of(service, &id))
+    };
+    let expected = [
+        format!(
+            r#"user.events u1 {id} {{"type":"user.password.reset.requested","timestamp":"{time}","data":{{"userId":"u1","email":"e@example.com","requestTimestamp":"{time}"}},"eventId":"{id}"}}"#
+        ),
+        format!("user.password.reset c1 {id} {}", of("all", id)),
+        copy("admin-service"),
+        copy("app-mobile-service"),
+    ];
+    assert_eq!(said, expected);
+    for record in all {
+        is_a_message(&record).unwrap();
+        // What the link is made of goes nowhere.
+        assert!(!record.value.contains(SESSION));
+    }
+    assert!(records(NOBODY, &reset_requested()).is_empty());
 }
 
 #[test]
@@ -132,7 +176,7 @@ const STORED: &str = include_str!("../../domain/tests/stored_events/access.ndjso
 fn no_event_that_was_ever_stored_lets_a_hash_out() {
     for line in STORED.lines() {
         for id in ["u1", NOBODY] {
-            let told = format!("{:?}", record(id, &serde_json::from_str(line).unwrap()));
+            let told = format!("{:?}", records(id, &serde_json::from_str(line).unwrap()));
             assert!(!told.contains("argon2") && !told.contains("aGFja"), "{line}: {told}");
         }
     }

@@ -4,6 +4,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "forms/life.rs"]
+mod life;
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -377,6 +379,7 @@ fn any_event() -> impl Strategy<Value = Value> {
         }),
         1 => "[a-b]".prop_map(|role| assigned(&role)),
         1 => "[a-b]".prop_map(|role| removed(&role)),
+        2 => life::any_event(),
         1 => Just(json!({ "user.administrator.confirmed": {} })),
         1 => Just(deleted()),
     ]
@@ -387,7 +390,8 @@ proptest! {
     fn an_event_is_in_the_stream_just_when_it_is_said_to_be(events in prop::collection::vec(any_event(), 0..4)) {
         // Of a user that lives, so that every event means something.
         let mut history = vec![minimal()];
-        let keeps_alive = |event: &Value| event.get("user.created").is_none() && event.get("user.deleted").is_none();
+        let ends = ["user.created", "user.registered", "user.deleted"];
+        let keeps_alive = |event: &Value| ends.iter().all(|name| event.get(name).is_none());
         history.extend(events.into_iter().filter(keeps_alive));
         for events in [history.clone(), [history, vec![deleted()]].concat()] {
             let step = step(&events);

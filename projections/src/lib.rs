@@ -13,6 +13,7 @@
 
 mod census;
 mod difference;
+pub mod mails;
 pub mod profile_cache;
 pub mod sessions;
 mod table;

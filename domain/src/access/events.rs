@@ -75,17 +75,26 @@ pub struct ResetRequested {
     pub request: Uuid,
     /// When it was asked for.
     pub at: DateTime<Utc>,
-    /// To which address.
+    /// Whom it goes to.
+    #[serde(flatten)]
+    pub to: ResetTo,
+    /// Who asked.
+    #[serde(flatten)]
+    pub from: Origin,
+}
+
+/// What is known of a user who gets such a mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetTo {
+    /// The address.
     pub email: Email,
-    /// How often the user had changed the address by then: a change makes the link worthless.
+    /// How often the user had changed it by then: a change makes the link worthless.
     #[serde(default)]
     pub email_changes: u32,
     /// The customer the user acts for, by whose id messages are ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
-    /// Who asked.
-    #[serde(flatten)]
-    pub from: Origin,
 }
 
 /// The password from now on.

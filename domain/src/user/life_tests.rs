@@ -36,6 +36,13 @@ fn status(status: Status) -> Event {
 const VERIFY: Command = Command::VerifyEmail { request: MAIL };
 
 #[test]
+fn a_registration_asks_for_a_mail() {
+    let register = || Command::Register { user: awa().into(), request: MAIL };
+    given::<User>([]).when(register()).then_events([registered()]);
+    given::<User>([registered()]).when(register()).then_rejected(Rejection::IdTaken);
+}
+
+#[test]
 fn who_registers_waits_for_a_proof_of_the_address() {
     let user = given::<User>([registered()]).state();
     assert!(user.active().is_none());
@@ -64,13 +71,13 @@ fn a_link_proves_once_and_only_the_address_it_went_to() {
 
 #[test]
 fn one_mail_is_asked_for_in_a_minute_and_none_once_proven() {
-    let ask = |seconds| Command::RequestVerification(verification(3, seconds));
-    let user = || vec![Event::Created(awa().into()), requested(1, 0)];
-    given::<User>(user()).when(ask(59)).then_events([]);
-    given::<User>(user()).when(ask(60)).then_events([requested(3, 60)]);
-    given::<User>([user(), vec![verified(MAIL)]].concat()).when(ask(60)).then_events([]);
+    let ask = || Command::RequestVerification { request: Uuid::from_u128(3), password_changes: 0 };
+    let user = |seconds| vec![Event::Created(awa().into()), requested(1, seconds)];
+    given::<User>(user(-59)).when(ask()).then_events([]);
+    given::<User>(user(-60)).when(ask()).then_events([requested(3, 0)]);
+    given::<User>([user(-60), vec![verified(MAIL)]].concat()).when(ask()).then_events([]);
     let nobody = NewUser { email: None, ..awa() };
-    given::<User>([Event::Created(nobody.into())]).when(ask(0)).then_rejected(Rejection::NoEmail);
+    given::<User>([Event::Created(nobody.into())]).when(ask()).then_rejected(Rejection::NoEmail);
 }
 
 #[test]

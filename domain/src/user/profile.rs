@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -164,10 +165,10 @@ impl Profile {
     }
 
     /// What a command says of a living user.
-    pub(super) fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+    pub(super) fn decide(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         let event = match command {
-            Command::OfDismissed(command) => return self.decide(*command),
-            Command::Create(_) | Command::Register(_) => return Err(Rejection::IdTaken),
+            Command::OfDismissed(command) => return self.decide(*command, at),
+            Command::Create(_) | Command::Register { .. } => return Err(Rejection::IdTaken),
             Command::Change(changes) => {
                 Some(changes.against(self)).filter(|it| !it.is_empty()).map(|it| Event::Changed(it.into()))
             }
@@ -194,9 +195,10 @@ impl Profile {
                 self.addresses.get(&id).ok_or(Rejection::AddressNotFound)?;
                 Some(Event::AddressDeleted(AddressDeleted { address_id: id }))
             }
-            Command::RequestVerification(verification) => {
+            Command::RequestVerification { request, password_changes } => {
+                let verification = Verification { request, at, password_changes };
                 let email = self.email.clone().ok_or(Rejection::NoEmail)?;
-                let is_due = |last: &Verification| verification.at - last.at >= MAIL_EACH;
+                let is_due = |last: &Verification| at - last.at >= MAIL_EACH;
                 (!self.email_verified && self.verifications.last().is_none_or(is_due))
                     .then_some(Event::VerificationRequested(VerificationRequested { email, verification }))
             }

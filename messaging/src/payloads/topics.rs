@@ -1,6 +1,6 @@
 //! Messages of the topics of events, and their copies.
 
-use domain::access::ResetRequested;
+use domain::access::ResetTo;
 use domain::ids::CustomerId;
 use domain::user::Profile;
 use domain::values::{Email, RoleName, UserType};
@@ -229,7 +229,7 @@ impl<'a> TopicEvent<'a> {
 
     pub(crate) fn user_password_reset(
         user_id: &'a str,
-        ResetRequested { email, customer_id, .. }: &'a ResetRequested,
+        ResetTo { email, customer_id, .. }: &'a ResetTo,
     ) -> Self {
         let (email, customer_id) = (email.as_str(), customer_id.as_ref().map(CustomerId::as_str));
         Self::UserPasswordReset(UserPasswordReset { user_id, email, customer_id })

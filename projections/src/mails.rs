@@ -1,0 +1,110 @@
+//! Mails whose links prove something, and who forgot a password: rows beside the log, since what proves is
+//! secret and short-lived. The sink of mails writes the first, requests write the second.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+use uuid::Uuid;
+
+/// What the link of a mail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Another password.
+    PasswordReset,
+    /// To prove the e-mail address.
+    EmailVerification,
+}
+
+impl Purpose {
+    fn stored(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "password_reset",
+            Self::EmailVerification => "email_verification",
+        }
+    }
+
+    /// How long a link is good.
+    #[must_use]
+    pub fn good_for(self) -> Duration {
+        match self {
+            Self::PasswordReset => Duration::from_mins(30),
+            Self::EmailVerification => Duration::from_hours(24),
+        }
+    }
+}
+
+/// What a link stands for.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Link {
+    /// The user.
+    pub user_id: String,
+    /// What the event that asked for the mail calls it. Whether it is still good, the user's streams know.
+    pub request: Uuid,
+}
+
+/// The link whose text has this SHA-256, unless it is too old.
+pub async fn find(pool: &PgPool, purpose: Purpose, token_hash: &[u8]) -> Result<Option<Link>, sqlx::Error> {
+    let good_for = PgInterval { months: 0, days: 0, microseconds: microseconds(purpose.good_for()) };
+    sqlx::query_as(
+        "SELECT user_id, request FROM mails
+         WHERE token_hash = $1 AND purpose = $2 AND requested_at > clock_timestamp() - $3",
+    )
+    .bind(token_hash)
+    .bind(purpose.stored())
+    .bind(good_for)
+    .fetch_optional(pool)
+    .await
+}
+
+fn microseconds(time: Duration) -> i64 {
+    time.as_micros().try_into().unwrap_or(i64::MAX)
+}
+
+/// Who forgot a password, as it was entered.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Forgotten {
+    /// What tells it from others.
+    pub id: Uuid,
+    /// The name, as JSON.
+    pub name: String,
+    /// The client's address.
+    pub ip_address: String,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// What the log is to keep of the request, as JSON.
+    pub metadata: String,
+}
+
+/// Puts it down, alike whether there is such a user or not.
+pub async fn put_down(pool: &PgPool, forgotten: &Forgotten) -> Result<(), sqlx::Error> {
+    let Forgotten { id, name, ip_address, user_agent, metadata } = forgotten;
+    sqlx::query(
+        "INSERT INTO forgotten_passwords (id, name, ip_address, user_agent, metadata)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(ip_address)
+    .bind(user_agent)
+    .bind(metadata)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The `limit` oldest of those that nobody has seen to.
+pub async fn to_see_to(pool: &PgPool, limit: i64) -> Result<Vec<Forgotten>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT id, name, ip_address, user_agent, metadata FROM forgotten_passwords ORDER BY asked_at LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// It was seen to.
+pub async fn seen_to(pool: &PgPool, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM forgotten_passwords WHERE id = $1").bind(id).execute(pool).await?;
+    Ok(())
+}
