@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::auth::{Auth, Passwords, RefreshKey, Tokens, Told, note_unknown_logins};
+use command_api::auth::{
+    Auth, Passwords, RefreshKey, Tokens, Told, note_unknown_logins, see_to_forgotten_passwords,
+};
 use command_api::{Api, Founded, Founder, NewAdministrator, Unfounded};
 use domain::access::Access;
 use domain::values::Text;
@@ -54,6 +56,7 @@ pub(crate) fn work(settings: &config::Auth, api: &Api) -> Vec<BoxFuture<'static,
     let mut work = vec![
         sessions::keep_clear(api.pool.clone()).boxed(),
         note_unknown_logins(api.auth.access.clone(), api.pool.clone()).boxed(),
+        see_to_forgotten_passwords(api.users.clone(), api.auth.access.clone(), api.pool.clone()).boxed(),
     ];
     work.extend(settings.administrator.clone().map(|it| found(it, api.founder()).boxed()));
     work

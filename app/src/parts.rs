@@ -17,6 +17,7 @@ use projections::profile_cache::{ProfileCache, Warmer};
 use projections::users::{Finder, Users};
 use rdkafka::ClientConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth;
@@ -121,16 +122,8 @@ impl Parts {
             }
         }
         if has(Role::Outbox) {
-            for topic in routes::topics() {
-                figures::begin_sink(Kafka::NAME, topic);
-            }
-            figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
             background.push(figures::count_dead_letters(store.pool().clone()).boxed());
-            let options = kafka_of(config, servers.broker.as_ref());
-            if let Some(broker) = &servers.broker {
-                make_topics(broker, options.topics.partitions, log.log()).await?;
-            }
-            let reader = Kafka::new(options, log.clone(), store.pool().clone(), pool.clone());
+            let reader = topics(config, servers, store, &pool).await?;
             let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
             background.push(measured(&progress, &log));
             probes.push(sink(&progress));
@@ -141,7 +134,10 @@ impl Parts {
         let api = Api {
             auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), &pool).await?,
             users: Commands::new(log.clone(), appender.clone()),
-            administrators: Commands::new(log, appender),
+            administrators: Commands::new(log.clone(), appender),
+            store: log,
+            mails: true,
+            self_registration: config.auth.self_registration,
             finder: Finder::new(pool.clone()),
             pool,
             progress: users_progress,
@@ -158,6 +154,24 @@ impl Parts {
         }
         Ok(Self { api, readers, background })
     }
+}
+
+/// The sink of the Kafka topics.
+async fn topics(
+    config: &Config,
+    servers: &Servers,
+    store: &Arc<PostgresStore>,
+    pool: &PgPool,
+) -> Result<Kafka, Fatal> {
+    for topic in routes::topics() {
+        figures::begin_sink(Kafka::NAME, topic);
+    }
+    figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
+    let options = kafka_of(config, servers.broker.as_ref());
+    if let Some(broker) = &servers.broker {
+        make_topics(broker, options.topics.partitions, store.log()).await?;
+    }
+    Ok(Kafka::new(options, store.clone(), store.pool().clone(), pool.clone()))
 }
 
 async fn make_topics(broker: &Broker, partitions: i32, log: LogId) -> Result<(), Fatal> {

@@ -52,12 +52,12 @@ type Answer = Result<Executed<User>, Refusal>;
 pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
     match &request.command {
         Command::Create(_)
-        | Command::Register(_)
+        | Command::Register { .. }
         | Command::Change(_)
         | Command::AddAddress(_)
         | Command::ChangeAddress { .. }
         | Command::DeleteAddress(_)
-        | Command::RequestVerification(_)
+        | Command::RequestVerification { .. }
         | Command::EnableMfa(_)
         | Command::DisableMfa(_)
         | Command::Confirm

@@ -42,7 +42,7 @@ use axum::http::Uri;
 use domain::administrators::Administrators;
 use domain::user::User;
 use event_store::reader::Progress;
-use event_store::{Commands, IdSource};
+use event_store::{Commands, EventStore, IdSource};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::Warmer;
 use projections::users::Finder;
@@ -79,6 +79,12 @@ pub struct Api {
     pub progress: Progress,
     /// Fills in what the profile cache lacks of users that are read; [`None`] where there is no cache.
     pub cache: Option<Warmer>,
+    /// Whether mails can be sent; routes that need it answer 503 otherwise.
+    pub mails: bool,
+    /// Whether people may register by themselves.
+    pub self_registration: bool,
+    /// The log, for what happened to a user.
+    pub store: Arc<dyn EventStore>,
     /// Ids of new users and of requests that bring none.
     pub ids: Arc<dyn IdSource>,
     /// How the parts of the process do; keep a clone to [drain](Readiness::drain) it.
@@ -161,6 +167,7 @@ async fn method_not_allowed(uri: Uri) -> ApiError {
         "metrics",
         "openapi.json",
         "refresh",
+        "register",
         "validate",
     ];
     if domain::ids::is_reserved(name) && !ours.contains(&name) {

@@ -26,6 +26,8 @@ pub struct Auth {
     pub secure_cookies: SecureCookies,
     /// The first administrator.
     pub administrator: Option<Administrator>,
+    /// Whether people may register by themselves.
+    pub self_registration: bool,
 }
 
 /// The administrator to create where there is none.
@@ -63,6 +65,7 @@ pub(super) fn auth(read: &mut Reader<'_>, host: Option<Host>) -> Option<Auth> {
         _ => Err("true, false or auto".to_owned()),
     });
     let administrator = administrator(read);
+    let self_registration = read.value(&s::SELF_REGISTRATION, values::boolean);
     Some(Auth {
         mode: mode?.0,
         open_profiles: open_profiles?,
@@ -70,6 +73,7 @@ pub(super) fn auth(read: &mut Reader<'_>, host: Option<Host>) -> Option<Auth> {
         previous: previous.unwrap_or_default(),
         secure_cookies: secure_cookies?,
         administrator,
+        self_registration: self_registration?,
     })
 }
 

@@ -99,6 +99,7 @@ settings! {
     JWT_SECRET_PREVIOUS = "JWT_SECRET_PREVIOUS", Secret, "none", "secrets of before, comma-separated: tokens signed with them are still good";
     AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: it does not";
     PROFILE_READS = "PROFILE_READS", Plain, "open on a loopback address, else authenticated", "open: GET /:id, /matricule/:m, /all, and /batch need no token; authenticated: they do";
+    SELF_REGISTRATION = "SELF_REGISTRATION", Plain, "false", "whether people may register by themselves, which takes mails";
     COOKIE_SECURE = "COOKIE_SECURE", Plain, "auto", "whether browsers send our cookies over HTTPS only: true, false, or auto (unless the client came by HTTP from this machine)";
     ADMIN_MATRICULE = "ADMIN_MATRICULE", Plain, "none", "matricule of the administrator that is created where there is none";
     ADMIN_PASSWORD = "ADMIN_PASSWORD", Secret, "none", "that administrator's password";

@@ -118,6 +118,7 @@ fn all_bad_values_are_told_at_once() {
         ("AUTH_MODE", "none"),
         ("PROFILE_READS", "closed"),
         ("COOKIE_SECURE", "yes"),
+        ("SELF_REGISTRATION", "maybe"),
         ("LOG_FORMAT", "xml"),
         ("RUST_LOG", "annuaire=loud"),
     ];

@@ -306,7 +306,7 @@ pub(super) fn request(id: &str, command: access::Command, metadata: Metadata) ->
 }
 
 /// What the user of such a name holds; nothing if nobody can have that name.
-fn claim(name: &LoginName) -> Option<ClaimValue> {
+pub(super) fn claim(name: &LoginName) -> Option<ClaimValue> {
     let (namespace, value) = match name {
         LoginName::Matricule(matricule) if is_well_formed(matricule.trim()) => {
             (LOOKUP, matricule.trim().to_owned())

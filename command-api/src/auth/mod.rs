@@ -6,8 +6,10 @@
 mod body;
 mod caller;
 mod cookies;
+mod forgotten;
 pub(crate) mod guard;
 mod hs256;
+mod links;
 mod login;
 mod password;
 mod passwords;
@@ -18,6 +20,7 @@ mod sessions;
 mod throttle;
 mod tokens;
 mod told;
+mod verification;
 
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use cookies::SecureCookies;
+pub use forgotten::see_to_forgotten_passwords;
 pub use login::note_unknown_logins;
 pub use passwords::Passwords;
 pub use refresh_token::RefreshKey;
@@ -38,8 +42,10 @@ pub use told::Told;
 
 pub(crate) use caller::Caller;
 pub(crate) use cookies::ACCESS as ACCESS_COOKIE;
+pub(crate) use links::need_mails;
 pub(crate) use password::{end_sessions, set_first};
 pub(crate) use rules::{Rule, rule};
+pub(crate) use throttle::Try;
 
 use crate::Api;
 
@@ -85,4 +91,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sessions::log_out))
         .routes(routes!(sessions::validate))
         .routes(routes!(password::change))
+        .routes(routes!(forgotten::forget))
+        .routes(routes!(forgotten::reset))
+        .routes(routes!(verification::request))
+        .routes(routes!(verification::verify))
 }

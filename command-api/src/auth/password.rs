@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use domain::access::{Access, Command, Rejection};
 use domain::password::{Password, PasswordHash};
-use domain::user::{self, LOOKUP, User};
-use event_store::{ClaimValue, ExecuteError, Metadata, Position, Request, StreamId, Version};
+use event_store::{ExecuteError, Metadata, Position, Request, StreamId};
 use projections::sessions::{self as rows, Floor};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use crate::conditions::{self, Cause};
 use crate::error::ApiError;
 use crate::openapi::refusals;
 use crate::tasks::to_the_end;
-use crate::users::Name;
+use crate::users::{self, Name};
 
 /// How often a change begins again because the password was hashed again meanwhile.
 const AGAIN: usize = 3;
@@ -69,8 +68,9 @@ pub(super) async fn change(
         Some(id) if !caller.is_admin() => Name::of(id),
         Some(_) | None => name,
     };
-    let (id, version) = living(&api, &name).await?;
-    if !if_match.holds(version) {
+    let (stream, user) = users::living(&api, &name).await?;
+    let id = stream.id().to_owned();
+    if !if_match.holds(user.version) {
         return Err(ApiError::VersionConflict);
     }
     let oneself = caller.id() == Some(&*id);
@@ -125,18 +125,6 @@ pub(crate) async fn end_sessions(api: &Api, id: &str, floor: Floor) -> Result<()
         transaction.commit().await
     };
     Ok(to_the_end(end).await??)
-}
-
-/// The id of the living user of a name, and its version.
-async fn living(api: &Api, name: &Name) -> Result<(String, Version), ApiError> {
-    let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
-    let not_found = || ApiError::User(user::Rejection::NotFound);
-    let stream = api.users.holder(&claim).await?.ok_or_else(not_found)?;
-    let now = api.users.current(&stream).await?;
-    match &*now.state {
-        User::Living(_) => Ok((stream.id().to_owned(), now.version)),
-        User::Unregistered | User::Deleted { .. } => Err(not_found()),
-    }
 }
 
 /// The hash that a password was proven to be of.

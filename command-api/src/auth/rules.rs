@@ -34,13 +34,21 @@ pub(crate) fn rule(method: &Method, route: &str) -> Rule {
             | "/asyncapi.json"
             | "/schemas/{type}/{file}",
         )
-        | ("POST", "/login" | "/refresh" | "/logout" | "/validate") => Rule::Everyone,
+        | (
+            "POST",
+            "/login" | "/refresh" | "/logout" | "/validate" | "/register" | "/password/forgot"
+            | "/password/reset" | "/email/verify",
+        ) => Rule::Everyone,
 
         ("GET", "/{id}" | "/matricule/{matricule}" | "/all" | "/alls" | "/batch") | ("POST", "/batch") => {
             Rule::Profiles
         }
 
-        ("PUT", "/{id}" | "/{id}/password") => Rule::Oneself,
+        ("PUT", "/{id}" | "/{id}/password")
+        | ("GET", "/{id}/history")
+        | ("GET" | "POST", "/{id}/addresses")
+        | ("PUT" | "DELETE", "/{id}/addresses/{addressId}")
+        | ("POST", "/{id}/email/verification") => Rule::Oneself,
 
         ("POST", "/")
         | ("DELETE", "/{id}")

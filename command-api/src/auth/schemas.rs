@@ -44,6 +44,33 @@ pub(super) struct PasswordBody {
     new_password: String,
 }
 
+/// Who forgot the password: one of the two.
+#[derive(ToSchema)]
+#[schema(as = ForgottenPassword, example = json!({ "email": "test.user@example.cd" }))]
+pub(super) struct ForgottenBody {
+    email: Option<String>,
+    matricule: Option<String>,
+}
+
+/// Another password, by a mail.
+#[derive(ToSchema)]
+#[schema(as = PasswordReset, rename_all = "camelCase")]
+pub(super) struct ResetBody {
+    /// Of the mail's link.
+    token: String,
+    /// 12 to 256 characters, and not a common one.
+    #[schema(min_length = 12, max_length = 256)]
+    new_password: String,
+}
+
+/// A proof of the e-mail address.
+#[derive(ToSchema)]
+#[schema(as = EmailProof)]
+pub(super) struct LinkBody {
+    /// Of the mail's link.
+    token: String,
+}
+
 /// A session that begins or goes on.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -18,7 +18,7 @@ const PATIENCE: u32 = 10;
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// A try that was taken before the password is looked at: those that come side by side can't beat the limit.
-pub(super) struct Try {
+pub(crate) struct Try {
     keys: Vec<Vec<u8>>,
     taken: DateTime<Utc>,
 }
@@ -46,6 +46,14 @@ impl Try {
                 }
             }
             tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    /// Counts something that an address may do as often as logins may fail, whatever becomes of it.
+    pub(crate) async fn count(pool: &PgPool, what: &str, from: IpAddr) -> Result<(), ApiError> {
+        match sessions::try_login(pool, &[key(what, &network(from))], MOST).await? {
+            Attempt::Taken(_) => Ok(()),
+            Attempt::TooMany(retry_after) => Err(ApiError::RateLimited { retry_after: retry_after.into() }),
         }
     }
 

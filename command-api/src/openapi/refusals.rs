@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use domain::administrators::Rejection::Last;
-use domain::user::Rejection::{EmailTaken, IdTaken, MatriculeTaken, NotFound, UsernameTaken};
+use domain::user::Rejection::{
+    EmailTaken, IdTaken, MatriculeTaken, NoEmail, NotFound, TooManyAddresses, UsernameTaken,
+};
 use serde_json::Value;
 use utoipa::IntoResponses;
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
@@ -74,6 +76,43 @@ refusals! {
         User(NotFound), NoSuchRoute, VersionConflict, TooLarge, UnsupportedMediaType,
         RateLimited { retry_after: 60 },
     ];
+    /// Of a mail to who forgot the password.
+    ForgottenPassword: [
+        invalid("email"), MalformedJson, TooLarge, UnsupportedMediaType, RateLimited { retry_after: 60 },
+    ];
+    /// Of another password by a mail.
+    Reset: [
+        invalid("newPassword"), MalformedJson, InvalidToken, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
+    /// Of the link of a mail.
+    Link: [
+        invalid("token"), MalformedJson, InvalidToken, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
+    /// Of a mail that proves the e-mail address.
+    Verification: [
+        invalid("id"), User(NotFound), NoSuchRoute, User(NoEmail), VersionConflict, KeyReused,
+    ];
+    /// Of a registration.
+    Registration: [
+        invalid("nom"), MalformedJson, NoSuchRoute, User(MatriculeTaken), User(EmailTaken), User(UsernameTaken),
+        TooLarge, UnsupportedMediaType, KeyReused, RateLimited { retry_after: 60 },
+    ];
+    /// Of a new address.
+    NewAddress: [
+        invalid("line1"), MalformedJson, User(NotFound), NoSuchRoute, User(TooManyAddresses), VersionConflict,
+        TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a change of an address.
+    AddressChange: [
+        invalid("line1"), MalformedJson, User(NotFound), NoSuchRoute, VersionConflict, TooLarge,
+        UnsupportedMediaType, KeyReused,
+    ];
+    /// Of the end of an address.
+    AddressDeletion: [invalid("id"), User(NotFound), NoSuchRoute, VersionConflict, KeyReused];
+    /// Of what happened to a user.
+    History: [invalid("limit"), User(NotFound), NoSuchRoute];
     /// Of a query for one user.
     One: [invalid("id"), User(NotFound), NoSuchRoute];
     /// Of a document that may not be there.

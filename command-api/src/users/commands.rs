@@ -63,7 +63,7 @@ pub(super) async fn create(
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let key = key(&api, &terms, &body);
+    let key = key_with_password(&api, &terms, &body);
     let (user, password) = fields::creation(body.fields, &api.ids.next().to_string())?;
     let password = match password {
         Some(password) => Some(api.auth.passwords.hash(password).await?),
@@ -84,11 +84,20 @@ pub(super) async fn create(
     if let Some(hash) = password {
         auth::set_first(&api, terms.metadata(), executed.stream.id(), hash).await?;
     }
-    let mut response = profile(StatusCode::CREATED, &executed)?;
+    created(&api, &terms, &executed).await
+}
+
+/// Answers with a user that there was not before.
+pub(super) async fn created(
+    api: &Api,
+    terms: &Terms,
+    executed: &Executed<User>,
+) -> Result<Response, ApiError> {
+    let mut response = profile(StatusCode::CREATED, executed)?;
     let location = format!("/{}", utf8_percent_encode(executed.stream.id(), COMPONENT));
     let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
-    Ok(tell(&api, terms.patience, &executed, response).await)
+    Ok(tell(api, terms.patience, executed, response).await)
 }
 
 /// How a command that leaves a user is answered.
@@ -106,7 +115,7 @@ pub(super) async fn create(
 pub(super) struct ChangedUser(ProfileBody<'static>);
 
 /// What a creation is known by when it comes again. Of a password something is kept that tells nothing of it.
-fn key(api: &Api, terms: &Terms, body: &JsonObject) -> Option<IdempotencyKey> {
+pub(super) fn key_with_password(api: &Api, terms: &Terms, body: &JsonObject) -> Option<IdempotencyKey> {
     let Some(Value::String(password)) = body.fields.get("password") else {
         return terms.key(&body.bytes);
     };
@@ -207,7 +216,7 @@ async fn shut_out(api: &Api, executed: &Executed<User>) -> Result<(), ApiError> 
 const LOOK_UPS: usize = 3;
 
 /// Carries out a command on the user of that id or, if there is none, of that matricule.
-async fn execute(
+pub(crate) async fn execute(
     api: &Api,
     name: &Name,
     command: Command,
@@ -250,7 +259,12 @@ fn profile(status: StatusCode, executed: &Executed<User>) -> Result<Response, Ap
 }
 
 /// Adds where the command stands in the log, and waits for the read model as long as asked.
-async fn tell(api: &Api, patience: Duration, executed: &Executed<User>, mut response: Response) -> Response {
+pub(crate) async fn tell(
+    api: &Api,
+    patience: Duration,
+    executed: &Executed<User>,
+    mut response: Response,
+) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ETAG, super::queries::etag(executed.after.version));
     headers.insert("x-event-position", executed.after.position.get().into());

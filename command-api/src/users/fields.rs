@@ -2,11 +2,14 @@
 
 use domain::ids::{CustomerId, Matricule, UserId};
 use domain::password::Password;
-use domain::user::{Changes, NewUser, Status};
+use domain::user::{Address, AddressChanges, Changes, NewUser, Status};
 use domain::values::{AvatarUrl, Email, Invalid, Patch, Preferences, Sexe, Text, UserType, Username};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Detail};
+
+/// What is said of a field that has to be there.
+const REQUIRED: &str = "champ obligatoire";
 
 /// The fields that a change may name.
 pub(super) const CHANGEABLE: [&str; 13] = [
@@ -101,6 +104,64 @@ pub(super) fn changes(fields: Map<String, Value>) -> Result<Changes, ApiError> {
     if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
 }
 
+/// Reads the body of a registration.
+pub(super) fn registration(
+    mut fields: Map<String, Value>,
+    fresh: &str,
+) -> Result<(NewUser, Password), ApiError> {
+    // Nobody decides these of oneself.
+    for name in ["id", "customerId", "userType", "isCompanyOwner"] {
+        fields.remove(name);
+    }
+    let is_there = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(value) => !value.is_null(),
+        None => false,
+    };
+    let missing = ["email", "password"].into_iter().filter(|name| !is_there(name));
+    let missing: Vec<Detail> = missing.map(|name| Detail::new(name, REQUIRED)).collect();
+    match creation(fields, fresh) {
+        Ok((user, Some(password))) if missing.is_empty() => Ok((user, password)),
+        Ok(_) => Err(ApiError::Invalid(missing)),
+        Err(ApiError::Invalid(wrong)) => Err(ApiError::Invalid([wrong, missing].concat())),
+        Err(error) => Err(error),
+    }
+}
+
+/// The fields of an address.
+const OF_ADDRESS: [&str; 6] = ["label", "line1", "line2", "city", "postalCode", "country"];
+
+/// Reads the body of a new address.
+pub(super) fn address(fields: Map<String, Value>) -> Result<Address, ApiError> {
+    let mut fields = Fields { fields, wrong: Vec::new() };
+    let [label, line2, postal_code] =
+        ["label", "line2", "postalCode"].map(|name| set(fields.optional(name, Text::parse)));
+    let [line1, city, country] = ["line1", "city", "country"].map(|name| fields.required(name, Text::parse));
+    match (line1, city, country) {
+        (Some(line1), Some(city), Some(country)) if fields.wrong.is_empty() => {
+            Ok(Address { label, line1, line2, city, postal_code, country })
+        }
+        _ => Err(ApiError::Invalid(fields.wrong)),
+    }
+}
+
+/// Reads the body of a change of an address.
+pub(super) fn address_changes(fields: Map<String, Value>) -> Result<AddressChanges, ApiError> {
+    let mut fields = Fields { fields, wrong: Vec::new() };
+    if !OF_ADDRESS.iter().any(|name| fields.fields.contains_key(*name)) {
+        let expected = format!("au moins un de ces champs attendu : {}", OF_ADDRESS.join(", "));
+        return Err(ApiError::invalid("body", expected));
+    }
+    let [label, line2, postal_code] =
+        ["label", "line2", "postalCode"].map(|name| fields.optional(name, Text::parse));
+    let [line1, city, country] = ["line1", "city", "country"].map(|name| {
+        let is_named = fields.fields.contains_key(name);
+        is_named.then(|| fields.required(name, Text::parse)).flatten()
+    });
+    let changes = AddressChanges { label, line1, line2, city, postal_code, country };
+    if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
+}
+
 /// Reads the body of a change of status.
 pub(super) fn status(fields: Map<String, Value>) -> Result<(Status, Option<Text>), ApiError> {
     let mut fields = Fields { fields, wrong: Vec::new() };
@@ -150,7 +211,7 @@ impl Fields {
             Patch::Set(value) => Some(value),
             // Wrong, and told already.
             Patch::Keep if self.wrong.iter().any(|detail| detail.field == name) => None,
-            Patch::Keep | Patch::Clear => self.refuse(name, "champ obligatoire"),
+            Patch::Keep | Patch::Clear => self.refuse(name, REQUIRED),
         }
     }
 

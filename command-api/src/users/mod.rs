@@ -1,17 +1,22 @@
 //! Users: commands on their streams, queries on their read model.
 
 mod access;
+mod addresses;
 mod commands;
 mod fields;
+mod history;
 mod list;
 mod profile;
 mod queries;
+mod register;
 mod schemas;
 
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
+use domain::user::{LOOKUP, Rejection, User};
+use event_store::{ClaimValue, Loaded, StreamId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,6 +24,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::error::ApiError;
 
+pub(crate) use commands::{execute, tell};
 pub(crate) use profile::ProfileBody;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -27,10 +33,31 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queries::by_name, commands::change, commands::delete))
         .routes(routes!(access::change_status))
         .routes(routes!(access::assign_role, access::remove_role))
+        .routes(routes!(addresses::list, addresses::add))
+        .routes(routes!(addresses::change, addresses::delete))
+        .routes(routes!(history::show))
+        .routes(routes!(register::register))
         .routes(routes!(queries::by_matricule))
         .routes(routes!(list::list))
         .routes(routes!(list::list_too))
         .routes(routes!(queries::batch, queries::batch_of_body))
+}
+
+/// The living user of a name, and its stream.
+pub(crate) async fn living(api: &Api, name: &Name) -> Result<(StreamId, Arc<Loaded<User>>), ApiError> {
+    let (stream, user) = ever(api, name).await?;
+    match &*user.state {
+        User::Living(_) => Ok((stream, user)),
+        User::Unregistered | User::Deleted { .. } => Err(ApiError::User(Rejection::NotFound)),
+    }
+}
+
+/// The same, of one who may be deleted: the id still names it.
+async fn ever(api: &Api, name: &Name) -> Result<(StreamId, Arc<Loaded<User>>), ApiError> {
+    let claim = ClaimValue { namespace: LOOKUP, value: name.as_str().to_owned() };
+    let stream = api.users.holder(&claim).await?.ok_or(ApiError::User(Rejection::NotFound))?;
+    let user = api.users.current(&stream).await?;
+    Ok((stream, user))
 }
 
 /// What a path calls a user: an id or a matricule. No word that begins one of the service's own paths is one,

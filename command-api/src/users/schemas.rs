@@ -30,6 +30,71 @@ pub(super) struct NewUserBody {
     rest: OptionalFields,
 }
 
+/// A user who registers.
+#[derive(ToSchema)]
+#[schema(as = Registration, rename_all = "camelCase", example = json!({
+    "matricule": "TEST123", "nom": "Test", "email": "test.user@example.cd", "password": "corridor-vers-la-mer",
+}))]
+pub(super) struct RegistrationBody {
+    matricule: Name,
+    /// The family name.
+    nom: FilledLine,
+    /// Where the mail goes that asks for a proof. No two users have the same, in any case.
+    #[schema(max_length = 254, pattern = r"^[^\s@]+@[^\s@]+$")]
+    email: String,
+    /// 12 to 256 characters, and not a common one.
+    #[schema(min_length = 12, max_length = 256)]
+    password: String,
+    /// The given name.
+    prenom: Option<Line>,
+    /// The ministry.
+    ministere: Option<Line>,
+    /// The address of a picture.
+    avatar: Option<Address>,
+    sexe: Option<Sexe>,
+    /// No two users have the same.
+    username: Option<Line>,
+    telephone: Option<Line>,
+    /// Any object, of 16 KiB and 64 levels at most, without the character U+0000.
+    #[schema(value_type = Option<Object>)]
+    preferences: Option<()>,
+}
+
+/// A postal address.
+#[derive(ToSchema)]
+#[schema(as = NewAddress, rename_all = "camelCase", example = json!({
+    "label": "Bureau", "line1": "12, avenue de la Paix", "city": "Niamey", "country": "Niger",
+}))]
+pub(super) struct AddressBody {
+    /// What the user calls it.
+    label: Option<Line>,
+    /// House and street.
+    line1: FilledLine,
+    /// What else helps to find it.
+    line2: Option<Line>,
+    city: FilledLine,
+    postal_code: Option<Line>,
+    country: FilledLine,
+}
+
+/// New values of some fields of an address, at least one. What is not named stays.
+#[derive(ToSchema)]
+#[schema(as = AddressChanges, rename_all = "camelCase", example = json!({ "postalCode": "8000" }))]
+pub(super) struct AddressChangesBody {
+    /// What the user calls it.
+    label: Option<Line>,
+    /// House and street.
+    #[schema(required = false)]
+    line1: FilledLine,
+    /// What else helps to find it.
+    line2: Option<Line>,
+    #[schema(required = false)]
+    city: FilledLine,
+    postal_code: Option<Line>,
+    #[schema(required = false)]
+    country: FilledLine,
+}
+
 /// New values of some fields, at least one. What is not named stays.
 #[derive(ToSchema)]
 #[schema(as = UserChanges, rename_all = "camelCase", example = json!({ "nom": "Test", "telephone": null }))]

@@ -41,6 +41,10 @@ pub(crate) const ROUTES: &[(&str, &str, For)] = &[
     ("post", "/refresh", For::Everyone),
     ("post", "/logout", For::Everyone),
     ("post", "/validate", For::Everyone),
+    ("post", "/register", For::Everyone),
+    ("post", "/password/forgot", For::Everyone),
+    ("post", "/password/reset", For::Everyone),
+    ("post", "/email/verify", For::Everyone),
     ("get", "/{id}", For::Readers),
     ("get", "/matricule/{matricule}", For::Readers),
     ("get", "/all", For::Readers),
@@ -49,6 +53,12 @@ pub(crate) const ROUTES: &[(&str, &str, For)] = &[
     ("post", "/batch", For::Readers),
     ("put", "/{id}", For::Oneself),
     ("put", "/{id}/password", For::Oneself),
+    ("get", "/{id}/history", For::Oneself),
+    ("get", "/{id}/addresses", For::Oneself),
+    ("post", "/{id}/addresses", For::Oneself),
+    ("put", "/{id}/addresses/{addressId}", For::Oneself),
+    ("delete", "/{id}/addresses/{addressId}", For::Oneself),
+    ("post", "/{id}/email/verification", For::Oneself),
     ("post", "/", For::Administrators),
     ("delete", "/{id}", For::Administrators),
     ("put", "/{id}/status", For::Administrators),
@@ -204,14 +214,18 @@ async fn every_route_is_for_whom_the_contract_says(pool: PgPool) {
                     None if *rule == For::Everyone => {
                         assert!(!matches!(answer.status, 403 | 404 | 405 | 500..), "{asked_for}");
                     }
+                    // Who may ask is told that there is no such thing.
+                    None if route.ends_with("Id}") && answer.status == 404 => {
+                        assert_eq!(answer.refusal().1, "NOT_FOUND", "{asked_for}");
+                    }
                     None => assert!(!matches!(answer.status, 401 | 403 | 404 | 405 | 500..), "{asked_for}"),
                 }
                 asked += 1;
             }
         }
     }
-    assert_eq!(asked, 12 + 13 * 7);
-    assert_eq!(ROUTES.len(), 25);
+    assert_eq!(asked, 16 + 19 * 7);
+    assert_eq!(ROUTES.len(), 35);
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy exempts no more than the test functions themselves")]
 
 mod access;
+mod addresses;
 mod administrators;
 mod auth;
 mod auth_forgeries;
@@ -12,10 +13,13 @@ mod bad_input;
 mod commands;
 mod common_rules;
 mod conditions;
+mod history;
 mod lists;
 mod log;
+mod mail_links;
 mod openapi;
 mod queries;
+mod registration;
 mod transport;
 
 use std::sync::Arc;
@@ -99,7 +103,10 @@ async fn start_as(
     let readiness = Readiness::new(vec![Box::new(Postgres(pool.clone()))]);
     let api = Api {
         users: Commands::new(store.clone(), appender.clone()),
-        administrators: Commands::new(store, appender),
+        administrators: Commands::new(store.clone(), appender),
+        store,
+        mails: true,
+        self_registration: true,
         finder: Finder::new(pool.clone()),
         auth: Auth {
             mode,

@@ -82,7 +82,7 @@ async fn every_answer_of_every_route_has_the_headers_of_all(pool: PgPool) {
     for (method, path, headers, status) in [
         ("GET", "/no/such/route", &[][..], 404),
         ("GET", "/login", &[], 405),
-        ("GET", "/password/forgot", &[], 404),
+        ("GET", "/password/forgot", &[], 405),
         ("POST", "/login", &[], 415),
         ("OPTIONS", "/", &[], 405),
         ("POST", "/", &[JSON, too_large], 413),

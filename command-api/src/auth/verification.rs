@@ -1,0 +1,99 @@
+//! `POST /{id}/email/verification` and `POST /email/verify`: whether an e-mail address is the user's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::Aggregate;
+use domain::access::Access;
+use domain::user::{Command, User};
+use event_store::{Request, StreamId};
+use projections::mails::{Link, Purpose};
+
+use super::links;
+use super::schemas::LinkBody;
+use super::throttle::Try;
+use crate::Api;
+use crate::administrators;
+use crate::body::JsonObject;
+use crate::client::Client;
+use crate::conditions::{Cause, Terms};
+use crate::error::ApiError;
+use crate::openapi::{CommandHeaders, refusals};
+use crate::users::{self, Name};
+
+/// How long the answer waits until queries see what it says.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Sends a mail with a link that proves the user's e-mail address; at most one a minute, and none where it is
+/// proven already.
+#[utoipa::path(
+    post,
+    path = "/{id}/email/verification",
+    operation_id = "requestEmailVerification",
+    tag = "users",
+    params(("id" = Name, Path, description = "The user's id or matricule."), CommandHeaders),
+    responses(
+        (
+            status = 202,
+            description = "A mail is on its way.",
+            headers(
+                ("ETag" = String, description = "The user's version, in quotes."),
+                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
+            ),
+        ),
+        refusals::Verification,
+    ),
+)]
+pub(super) async fn request(
+    State(api): State<Arc<Api>>,
+    name: Name,
+    terms: Terms,
+) -> Result<Response, ApiError> {
+    links::need_mails(&api)?;
+    let (user, _) = users::living(&api, &name).await?;
+    let access = api.auth.access.current(&StreamId::new(Access::CATEGORY, user.id())).await?;
+    let password_changes = access.state.password_changes;
+    let command = Command::RequestVerification { request: api.ids.next(), password_changes };
+    let executed = users::execute(&api, &Name::of(user.id()), command, &terms, terms.key(&[])).await?;
+    let response = StatusCode::ACCEPTED.into_response();
+    Ok(users::tell(&api, terms.patience, &executed, response).await)
+}
+
+/// Takes the link of such a mail for the proof. It works once; who registered may log in from then on.
+#[utoipa::path(
+    post,
+    path = "/email/verify",
+    operation_id = "verifyEmail",
+    tag = "authentication",
+    request_body = LinkBody,
+    responses((status = 204, description = "The address is proven."), refusals::Link),
+)]
+pub(super) async fn verify(
+    State(api): State<Arc<Api>>,
+    client: Client,
+    cause: Cause,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let mut fields = body.fields;
+    let token = links::token(&mut fields)?;
+    Try::count(&api.pool, "link from", client.address).await?;
+    let Link { user_id, request } = links::find(&api, Purpose::EmailVerification, &token).await?;
+    let stream = StreamId::new(User::CATEGORY, &user_id);
+    let User::Living(profile) = &*api.users.current(&stream).await?.state else {
+        return Err(ApiError::InvalidToken);
+    };
+    let asked =
+        profile.verifications.iter().find(|it| it.request == request).ok_or(ApiError::InvalidToken)?;
+    let access = api.auth.access.current(&StreamId::new(Access::CATEGORY, &user_id)).await?;
+    if asked.password_changes != access.state.password_changes {
+        return Err(ApiError::InvalidToken);
+    }
+    let command = Request::on(stream, Command::VerifyEmail { request }, cause.metadata_of(&user_id));
+    let verified = administrators::execute(&api, command).await?;
+    api.progress.reaches(verified.after.position, PATIENCE).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
