@@ -21,6 +21,10 @@ const NEW: &str = "la mer au bout du corridor";
 /// Makes the row of the newest event that asks for such a mail, as the sink of mails does; returns what the
 /// link holds.
 pub(crate) async fn link(pool: &PgPool, purpose: &str) -> String {
+    write(pool, purpose).await.expect("something asked for a mail")
+}
+
+async fn write(pool: &PgPool, purpose: &str) -> Option<String> {
     let token: [u8; 32] = Sha256::digest(UuidV7.next().as_bytes()).into();
     let written = sqlx::query(
         "INSERT INTO mails (event_id, position, purpose, user_id, request, token_hash, requested_at)
@@ -29,15 +33,31 @@ pub(crate) async fn link(pool: &PgPool, purpose: &str) -> String {
          FROM events l JOIN events_readable r USING (position)
          WHERE l.type = ANY (CASE $1 WHEN 'password_reset' THEN ARRAY['access.password.reset.requested']
                              ELSE ARRAY['user.registered', 'user.email.verification.requested'] END)
-         ORDER BY l.position DESC LIMIT 1",
+         ORDER BY l.position DESC LIMIT 1
+         ON CONFLICT DO NOTHING",
     )
     .bind(purpose)
     .bind(Sha256::digest(token).to_vec())
     .execute(pool)
     .await
     .unwrap();
-    assert_eq!(written.rows_affected(), 1, "nothing asked for a mail");
-    URL_SAFE_NO_PAD.encode(token)
+    (written.rows_affected() == 1).then(|| URL_SAFE_NO_PAD.encode(token))
+}
+
+/// Links of mails that were asked for so far.
+pub(crate) struct Links<'a> {
+    pool: &'a PgPool,
+}
+
+impl<'a> Links<'a> {
+    pub(crate) fn of(pool: &'a PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// A new one, of the newest event that asks for such a mail; nothing if there is none, or if it has one.
+    pub(crate) async fn any(&self, purpose: &str) -> Option<String> {
+        write(self.pool, purpose).await
+    }
 }
 
 /// Makes all mails so much older.
@@ -55,7 +75,7 @@ async fn count(pool: &PgPool, table: &str) -> i64 {
 }
 
 /// Waits until everybody who forgot a password was seen to.
-async fn see_to_all(pool: &PgPool) {
+pub(crate) async fn see_to_all(pool: &PgPool) {
     let options = (*pool.connect_options()).clone();
     let store: Arc<dyn EventStore> = Arc::new(PostgresStore::connect(options).await.unwrap());
     let appender = Appender::start(store.clone(), SystemClock, UuidV7);

@@ -14,6 +14,7 @@ mod commands;
 mod common_rules;
 mod conditions;
 mod history;
+mod life;
 mod lists;
 mod log;
 mod mail_links;
