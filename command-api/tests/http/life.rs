@@ -30,12 +30,12 @@ fn one_of<T: Clone>(choices: &[T]) -> T {
 
 /// Few values, so that commands often meet what is there already.
 fn anybody() -> String {
-    one_of(&["u1", "u2", "u3", "u4", "M1", "M2"]).to_owned()
+    one_of(&["u1", "u2", "u3", "u4", "M1", "M2", "M3"]).to_owned()
 }
 
 fn some_fields() -> Value {
     let fields = [
-        ("matricule", json!(one_of(&["M1", "M2", "u1"]))),
+        ("matricule", json!(one_of(&["M1", "M2", "M3", "u1"]))),
         ("nom", json!(one_of(&["Awa", "Éloïse"]))),
         ("prenom", one_of(&[json!("Zoé"), Value::Null])),
         (
@@ -65,8 +65,8 @@ async fn ask(service: &Service, users: &Commands<User>, links: &Links<'_>) {
             let body = with(
                 some_fields(),
                 &[
-                    ("id", json!(one_of(&["u1", "u2", "u3", "u4"]))),
-                    ("matricule", json!(one_of(&["M1", "M2"]))),
+                    ("id", one_of(&[json!("u1"), json!("u2"), json!("u3"), json!("u4"), Value::Null])),
+                    ("matricule", json!(one_of(&["M1", "M2", "M3"]))),
                     ("nom", json!("Awa")),
                 ],
             );
@@ -76,7 +76,7 @@ async fn ask(service: &Service, users: &Commands<User>, links: &Links<'_>) {
             let body = with(
                 some_fields(),
                 &[
-                    ("matricule", json!(one_of(&["M1", "M2"]))),
+                    ("matricule", json!(one_of(&["M1", "M2", "M3"]))),
                     ("nom", json!("Awa")),
                     ("email", json!(one_of(&["a@example.org", "b@example.org"]))),
                     ("password", json!(PASSWORD)),
@@ -88,7 +88,9 @@ async fn ask(service: &Service, users: &Commands<User>, links: &Links<'_>) {
         8 | 9 => service.status(&who, one_of(&["active", "pending", "suspended"])).await,
         10 | 11 => service.assign(&who, one_of(&["admin", "MANAGER"])).await,
         12 => service.remove(&who, one_of(&["admin", "MANAGER"])).await,
-        13 => service.delete(&format!("/{who}")).await,
+        // Now and then: an id is never used again.
+        13 if fastrand::u8(..3) == 0 => service.delete(&format!("/{who}")).await,
+        13 => service.get(&format!("/{who}/history")).await,
         14 => service.post(&format!("/{who}/addresses"), &address).await,
         15 => {
             let addresses = service.get(&format!("/{who}/addresses")).await;
@@ -220,7 +222,7 @@ async fn users_keep_their_invariants_whatever_is_asked(pool: PgPool) {
     for event in store.read_all(Position::START, usize::try_from(head.get()).unwrap()).await.unwrap() {
         world.take(&event);
     }
-    assert!(world.had_administrator && head.get() > 100, "too little happened: seed {seed}");
+    assert!(world.had_administrator && head.get() > 50, "too little happened: seed {seed}");
     let of_status = |status| world.living().filter(|it| it.status == status).count();
     println!("life: {head} events, {} active", of_status(Status::Active));
     // The read model is waited for by any query.
