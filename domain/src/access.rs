@@ -154,7 +154,9 @@ pub struct Access {
 pub struct Mfa {
     /// What its secret is made of.
     pub enrolment: Uuid,
-    /// The last step of which a code counted; [`None`] until the first: logins do not ask for it yet.
+    /// The step of the code that confirmed it; [`None`] until then: logins do not ask for it yet.
+    pub confirmed: Option<u64>,
+    /// The last step of which a code counted.
     pub last_step: Option<u64>,
     /// The recovery codes that have counted.
     pub recovered: BTreeSet<u8>,
@@ -164,7 +166,12 @@ impl Mfa {
     /// Whether logins ask for it.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.last_step.is_some()
+        self.confirmed.is_some()
+    }
+
+    /// Whether the code of this step has confirmed it, and none of another has counted since.
+    fn is_just_confirmed(&self, step: u64) -> bool {
+        self.confirmed == Some(step) && self.last_step == Some(step)
     }
 
     fn accepts(&self, factor: &Factor) -> bool {
@@ -249,8 +256,11 @@ impl Aggregate for Access {
             Command::EnrolMfa { .. } if self.active_mfa().is_some() => return Err(Rejection::MfaIsOn),
             Command::EnrolMfa { enrolment } => Event::MfaEnrolled(MfaEnrolled { enrolment }),
             Command::ConfirmMfa { enrolment, step } => match &self.mfa {
-                // Asked again after an answer that was lost.
-                Some(mfa) if mfa.enrolment == enrolment && mfa.last_step == Some(step) => return Ok(vec![]),
+                // Asked again after an answer that was lost; once a code has counted for a login, another
+                // may have seen it.
+                Some(mfa) if mfa.enrolment == enrolment && mfa.is_just_confirmed(step) => {
+                    return Ok(vec![]);
+                }
                 Some(mfa) if mfa.is_on() => return Err(Rejection::MfaIsOn),
                 Some(mfa) if mfa.enrolment == enrolment => {
                     Event::MfaConfirmed(MfaConfirmed { enrolment, step })
@@ -292,10 +302,16 @@ impl Aggregate for Access {
                 self.resets.push(reset.clone());
             }
             Event::MfaEnrolled(MfaEnrolled { enrolment }) => {
-                self.mfa = Some(Mfa { enrolment: *enrolment, last_step: None, recovered: BTreeSet::new() });
+                self.mfa = Some(Mfa {
+                    enrolment: *enrolment,
+                    confirmed: None,
+                    last_step: None,
+                    recovered: BTreeSet::new(),
+                });
             }
             Event::MfaConfirmed(MfaConfirmed { enrolment, step }) => {
                 if let Some(mfa) = self.mfa.as_mut().filter(|it| it.enrolment == *enrolment) {
+                    mfa.confirmed = Some(*step);
                     mfa.last_step = Some(*step);
                 }
             }
