@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_api::auth::{
-    Auth, Passwords, RefreshKey, Tokens, Told, note_unknown_logins, see_to_forgotten_passwords,
+    Auth, Passwords, RefreshKey, SecondFactors, Tokens, Told, note_unknown_logins, see_to_forgotten_passwords,
 };
 use command_api::{Api, Founded, Founder, NewAdministrator, Unfounded};
 use domain::access::Access;
@@ -36,11 +36,14 @@ pub(crate) async fn wire(
     let key = sessions::refresh_key(pool)
         .await
         .map_err(|e| Fatal::new("can't read the key of refresh tokens", e))?;
+    let mfa_key =
+        sessions::mfa_key(pool).await.map_err(|e| Fatal::new("can't read the key of second factors", e))?;
     Ok(Auth {
         mode: settings.mode,
         open_profiles: settings.open_profiles,
         tokens: tokens(settings)?,
         refresh_key: RefreshKey::new(key),
+        second_factors: SecondFactors::new(mfa_key, Arc::new(SystemClock)),
         access,
         sessions: Sessions::new(pool.clone()),
         durable,

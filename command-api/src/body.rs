@@ -196,6 +196,8 @@ mod tests {
             "/password/reset",
             "/email/verify",
             "/u1/password",
+            "/u1/mfa/totp",
+            "/u1/mfa/totp/confirm",
         ] {
             assert!(read_at(path, of_length(8192)).await.is_ok(), "{path}");
             let error = read_at(path, of_length(8193)).await.unwrap_err();

@@ -51,6 +51,8 @@ pub(crate) enum ApiError {
     InvalidRefreshToken,
     MfaRequired,
     Forbidden,
+    /// It would be allowed soon after a login.
+    StaleLogin,
     AccountSuspended,
     User(Rejection),
     Access(access::Rejection),
@@ -111,7 +113,7 @@ impl ApiError {
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
             Self::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
             Self::MfaRequired => (StatusCode::UNAUTHORIZED, "MFA_REQUIRED"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::Forbidden | Self::StaleLogin => (StatusCode::FORBIDDEN, "FORBIDDEN"),
             Self::AccountSuspended => (StatusCode::FORBIDDEN, "ACCOUNT_SUSPENDED"),
             Self::User(Rejection::NotFound) => (StatusCode::NOT_FOUND, "USER_NOT_FOUND"),
             Self::User(Rejection::IdTaken) => (StatusCode::CONFLICT, "ID_TAKEN"),
@@ -149,6 +151,7 @@ impl ApiError {
             Self::InvalidRefreshToken => "Session invalide ou expirée, reconnectez-vous",
             Self::MfaRequired => "Code de vérification requis",
             Self::Forbidden => "Accès refusé",
+            Self::StaleLogin => "Reconnectez-vous : cette opération demande une connexion récente",
             Self::AccountSuspended => "Ce compte n'est pas actif",
             Self::CustomerNotFound => "Client non trouvé",
             Self::VersionConflict => "La ressource a changé depuis la version attendue",
@@ -207,6 +210,7 @@ impl ApiError {
             | Self::InvalidRefreshToken
             | Self::MfaRequired
             | Self::Forbidden
+            | Self::StaleLogin
             | Self::AccountSuspended
             | Self::User(_)
             | Self::Access(_)

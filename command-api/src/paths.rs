@@ -4,7 +4,7 @@
 pub(crate) fn is_authentication(path: &str) -> bool {
     matches!(path, "/login" | "/refresh" | "/logout" | "/validate" | "/email/verify")
         || path.starts_with("/password/")
-        || path.ends_with("/password")
+        || ["/password", "/mfa/totp", "/mfa/totp/confirm"].iter().any(|it| path.ends_with(it))
 }
 
 /// Whether it tells how the process does, which is asked when it does badly, too.

@@ -15,6 +15,7 @@ use super::tokens::Claims;
 use super::{Auth, cookies};
 use crate::Api;
 use crate::error::ApiError;
+use crate::users::Name;
 
 /// The role that may do everything.
 pub(crate) const ADMIN: &str = "admin";
@@ -86,6 +87,14 @@ impl Caller {
         match self {
             Self::User(signed_in) => Some(&signed_in.user.id),
             Self::Anonymous | Self::Anyone | Self::Service(_) => None,
+        }
+    }
+
+    /// Whom a path means: who may only ask of oneself does, whoever has that name by now.
+    pub(crate) fn own(&self, name: Name) -> Name {
+        match self.id() {
+            Some(id) if !self.is_admin() => Name::of(id),
+            Some(_) | None => name,
         }
     }
 

@@ -10,25 +10,24 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::Aggregate;
-use domain::access::{self, Access, FailureReason, LoginFailed, LoginName, NOBODY, Origin, Rejection};
+use domain::access::{
+    self, Access, Factor, FailureReason, LoginFailed, LoginName, NOBODY, Origin, Rejection,
+};
 use domain::ids::is_well_formed;
 use domain::password::{Password, PasswordHash};
 use domain::user::{EMAIL, LOOKUP, USERNAME, User};
 use domain::values::{Email, Username};
-use event_store::{ClaimValue, Commands, ExecuteError, Loaded, Metadata, Request, StreamId};
-use projections::sessions::{self as rows, NewSession, UnknownLogins};
+use event_store::{ClaimValue, ExecuteError, Loaded, Metadata, Request, StreamId};
+use projections::sessions::{self as rows, NewSession};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
-use sqlx::PgPool;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::body::text;
+use super::mfa;
 use super::passwords::Checked;
 use super::sessions::{Grant, grant};
-use super::throttle::Try;
+use super::throttle::{Try, account_of};
 use crate::Api;
 use crate::body::JsonObject;
 use crate::client::Client;
@@ -39,10 +38,6 @@ use crate::tasks::to_the_end;
 
 /// How often a login begins again because something changed meanwhile.
 const AGAIN: usize = 3;
-/// How often it is looked whether there are some to note.
-const NOTE_EACH: Duration = Duration::from_secs(1);
-/// How many addresses are noted at once.
-const NOTED: i64 = 100;
 /// How much of what a client calls itself is kept.
 const USER_AGENT: usize = 512;
 /// How long an answer waits until the token it gives can be used.
@@ -67,15 +62,15 @@ pub(super) async fn log_in(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let (name, password) = read(body.fields)?;
+    let (name, password, code) = read(body.fields)?;
     let from = origin(client.address, &headers);
-    let login = Login { api, client, cause, from };
+    let login = Login { api, client, cause, from, code };
     // Also when the client goes away: a try that is not given back would count as failed.
     to_the_end(async move { login.carry_out(&name, &password).await }).await?
 }
 
 /// What the body says.
-fn read(mut fields: Map<String, Value>) -> Result<(LoginName, Password), ApiError> {
+fn read(mut fields: Map<String, Value>) -> Result<(LoginName, Password, Option<String>), ApiError> {
     let matricule = text(&mut fields, "matricule")?.map(LoginName::Matricule);
     let email = text(&mut fields, "email")?.map(LoginName::Email);
     let username = text(&mut fields, "username")?.map(LoginName::Username);
@@ -83,8 +78,9 @@ fn read(mut fields: Map<String, Value>) -> Result<(LoginName, Password), ApiErro
     let name = name.ok_or_else(|| ApiError::invalid("matricule", "matricule, email ou username attendu"));
     let password = text(&mut fields, "password")?;
     let password = password.ok_or_else(|| ApiError::invalid("password", "mot de passe attendu"));
+    let code = text(&mut fields, "code")?;
     match (name, password) {
-        (Ok(name), Ok(password)) => Ok((name, Password::entered(&password))),
+        (Ok(name), Ok(password)) => Ok((name, Password::entered(&password), code)),
         (Err(ApiError::Invalid(mut name)), Err(ApiError::Invalid(password))) => {
             name.extend(password);
             Err(ApiError::Invalid(name))
@@ -105,6 +101,8 @@ struct Login {
     client: Client,
     cause: Cause,
     from: Origin,
+    /// The second factor, as it was entered.
+    code: Option<String>,
 }
 
 /// Who is to be logged in.
@@ -184,7 +182,15 @@ impl Login {
                 return Err(ApiError::InvalidCredentials);
             }
         }
-        let Some(answer) = self.begin(id, proven, &user).await? else { return Ok(None) };
+        let begun = match self.factor(&account.access.state) {
+            Ok(factor) => self.begin(id, proven, factor, &user).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(ApiError::InvalidCredentials) = begun {
+            self.note(Some(id.clone()), name, FailureReason::Mfa);
+            tokio::time::sleep_until(answer_at).await;
+        }
+        let Some(answer) = begun? else { return Ok(None) };
         if outdated {
             self.hash_again(id, password, proven.clone());
         }
@@ -196,25 +202,33 @@ impl Login {
         Ok(Some(answer))
     }
 
+    /// The second factor that was entered, where one is asked for.
+    fn factor(&self, access: &Access) -> Result<Option<Factor>, ApiError> {
+        let Some(mfa) = access.active_mfa() else { return Ok(None) };
+        let code = self.code.as_deref().ok_or(ApiError::MfaRequired)?;
+        let factor = self.api.auth.second_factors.factor(mfa.enrolment, code);
+        factor.map(Some).ok_or(ApiError::InvalidCredentials)
+    }
+
     /// Begins a session of a user who has proven to be it; nothing if that is not so any more.
     async fn begin(
         &self,
         id: &str,
         proven: &PasswordHash,
+        factor: Option<Factor>,
         user: &Loaded<User>,
     ) -> Result<Option<Response>, ApiError> {
         let Self { api, client, .. } = self;
-        let sid = api.ids.next();
-        let command = access::Command::LogIn {
-            proven: proven.clone(),
-            factor: None,
-            session: sid,
-            from: self.from.clone(),
-        };
+        let (sid, with_code) = (api.ids.next(), factor.is_some());
+        let command =
+            access::Command::LogIn { proven: proven.clone(), factor, session: sid, from: self.from.clone() };
         let logged_in = match api.auth.access.execute(self.request(id, command)).await {
             Ok(executed) => executed.after,
-            // Changed or hashed again since it was read: what was entered is checked again.
-            Err(ExecuteError::Rejected(Rejection::PasswordHasChanged)) => return Ok(None),
+            // Changed or hashed again since it was read, or a second factor was: what was entered is checked
+            // again.
+            Err(ExecuteError::Rejected(Rejection::PasswordHasChanged | Rejection::FactorMissing)) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let token = api.auth.refresh_key.token(sid, 0);
@@ -229,10 +243,31 @@ impl Login {
         };
         // Shut out since, or given another password.
         if !rows::begin(&api.auth.durable, &session).await? {
-            return Ok(None);
+            // A code has counted by now, and would be refused as if somebody else had entered it.
+            let again = ApiError::unavailable("the user changed with an attempt to log in");
+            return if with_code { Err(again) } else { Ok(None) };
         }
         tracing::info!(user.id = id, session = %sid, client = %client.address, "Logged {id} in");
+        let settled = self.settled(id, &logged_in.state, user).await;
+        let user = settled.as_deref().unwrap_or(user);
         grant(api, *client, &Grant { user, sid, refresh: &token }).map(Some)
+    }
+
+    /// The user as it is once its own stream says whether logins ask for a second factor, should whoever changed
+    /// that have been killed before. If that fails, the next login tries again.
+    async fn settled(&self, id: &str, access: &Access, user: &Loaded<User>) -> Option<Arc<Loaded<User>>> {
+        let says = user.state.active()?.mfa_enabled;
+        if says == access.active_mfa().is_some() {
+            return None;
+        }
+        match mfa::settle(&self.api, id, &self.cause.metadata_of(id)).await {
+            Ok(settled) => Some(settled.after).filter(|it| it.state.active().is_some()),
+            Err(error) => {
+                let error = error.cause();
+                tracing::warn!(user.id = id, error, "Could not note in a user's stream what logins ask for");
+                None
+            }
+        }
     }
 
     /// Asks the same of the log whether there is such a user or not.
@@ -246,7 +281,7 @@ impl Login {
         let stream = StreamId::new(Access::CATEGORY, id.as_deref().unwrap_or(NOBODY));
         let access = self.api.auth.access.current(&stream).await?;
         let key = match (&id, &claim) {
-            (Some(id), _) => format!("user {id}"),
+            (Some(id), _) => account_of(id),
             (None, Some(claim)) => format!("{} {}", claim.namespace, claim.value),
             (None, None) => format!("malformed {name:?}"),
         };
@@ -316,36 +351,4 @@ pub(super) fn claim(name: &LoginName) -> Option<ClaimValue> {
         LoginName::Username(username) => (USERNAME, Username::parse(username).ok()?.as_str().to_owned()),
     };
     Some(ClaimValue { namespace, value })
-}
-
-/// Keeps noting in the log, once a minute for each address, how many logins failed of users that there are not.
-pub async fn note_unknown_logins(access: Commands<Access>, pool: PgPool) {
-    let mut again = tokio::time::interval(NOTE_EACH);
-    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        again.tick().await;
-        if let Err(error) = note_unknown(&access, &pool).await {
-            let error = error.cause();
-            tracing::debug!(error, "Could not note failed logins in the log, will try again");
-        }
-    }
-}
-
-async fn note_unknown(access: &Commands<Access>, pool: &PgPool) -> Result<(), ApiError> {
-    let metadata = || Metadata { actor: "anonymous".to_owned(), ..Metadata::default() };
-    for UnknownLogins { address, count, name, user_agent } in rows::note_unknown(pool, NOTED).await? {
-        let from = Origin { ip_address: address.parse().map_err(ApiError::internal)?, user_agent };
-        let name = name.and_then(|json| serde_json::from_str(&json).ok());
-        let reason = FailureReason::UnknownUser;
-        let failed = LoginFailed { name, reason, from, count: count.unsigned_abs() };
-        let command = access::Command::NoteFailure(failed);
-        access.execute(request(&unknown(&address), command, metadata())).await?;
-        rows::noted_unknown(pool, &address, count).await?;
-    }
-    Ok(())
-}
-
-/// The id of the stream of failures from an address of users that there are not.
-fn unknown(address: &str) -> String {
-    format!("{NOBODY}{}", URL_SAFE_NO_PAD.encode(&Sha256::digest(address)[..16]))
 }

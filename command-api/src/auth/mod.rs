@@ -11,15 +11,20 @@ pub(crate) mod guard;
 mod hs256;
 mod links;
 mod login;
+mod mfa;
+mod named;
 mod password;
 mod passwords;
 mod refresh_token;
 mod rules;
 mod schemas;
+mod session_list;
 mod sessions;
 mod throttle;
 mod tokens;
 mod told;
+mod totp;
+mod unknown_logins;
 mod verification;
 
 use std::sync::Arc;
@@ -34,11 +39,12 @@ use utoipa_axum::routes;
 
 pub use cookies::SecureCookies;
 pub use forgotten::see_to_forgotten_passwords;
-pub use login::note_unknown_logins;
 pub use passwords::Passwords;
 pub use refresh_token::RefreshKey;
 pub use tokens::Tokens;
 pub use told::Told;
+pub use totp::SecondFactors;
+pub use unknown_logins::note_unknown_logins;
 
 pub(crate) use caller::Caller;
 pub(crate) use cookies::ACCESS as ACCESS_COOKIE;
@@ -68,6 +74,8 @@ pub struct Auth {
     pub tokens: Tokens,
     /// What refresh tokens are derived from.
     pub refresh_key: RefreshKey,
+    /// Second factors.
+    pub second_factors: SecondFactors,
     /// Passwords, logins and failures in the log.
     pub access: Commands<Access>,
     /// Whose sessions are.
@@ -95,4 +103,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(forgotten::reset))
         .routes(routes!(verification::request))
         .routes(routes!(verification::verify))
+        .routes(routes!(mfa::enrol, mfa::remove))
+        .routes(routes!(mfa::confirm))
+        .routes(routes!(session_list::list))
+        .routes(routes!(session_list::revoke))
 }

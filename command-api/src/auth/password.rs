@@ -16,9 +16,10 @@ use uuid::Uuid;
 use super::body::text;
 use super::caller::Caller;
 use super::login::request;
+use super::named::{Named, named};
 use super::passwords::Checked;
 use super::schemas;
-use super::throttle::Try;
+use super::throttle::{Try, account_of};
 use crate::Api;
 use crate::body::JsonObject;
 use crate::client::Client;
@@ -26,7 +27,7 @@ use crate::conditions::{self, Cause};
 use crate::error::ApiError;
 use crate::openapi::refusals;
 use crate::tasks::to_the_end;
-use crate::users::{self, Name};
+use crate::users::Name;
 
 /// How often a change begins again because the password was hashed again meanwhile.
 const AGAIN: usize = 3;
@@ -63,17 +64,7 @@ pub(super) async fn change(
     let new = new.ok_or_else(|| ApiError::invalid("newPassword", "mot de passe attendu"))?;
     let new = Password::parse(&new).map_err(|wrong| ApiError::invalid("newPassword", wrong.to_string()))?;
     let current = text(&mut fields, "currentPassword")?;
-    // Who may only change oneself does, whoever has that name by now.
-    let name = match caller.id() {
-        Some(id) if !caller.is_admin() => Name::of(id),
-        Some(_) | None => name,
-    };
-    let (stream, user) = users::living(&api, &name).await?;
-    let id = stream.id().to_owned();
-    if !if_match.holds(user.version) {
-        return Err(ApiError::VersionConflict);
-    }
-    let oneself = caller.id() == Some(&*id);
+    let Named { id, oneself, .. } = named(&api, &caller, name, &if_match).await?;
     let current = match (oneself, current) {
         (true, None) => return Err(ApiError::invalid("currentPassword", "mot de passe actuel attendu")),
         (true, Some(current)) => Some(Password::entered(&current)),
@@ -129,7 +120,7 @@ pub(crate) async fn end_sessions(api: &Api, id: &str, floor: Floor) -> Result<()
 
 /// The hash that a password was proven to be of.
 async fn prove(api: &Api, client: Client, id: &str, password: &Password) -> Result<PasswordHash, ApiError> {
-    let account = format!("user {id}");
+    let account = account_of(id);
     let place = api.auth.passwords.place()?;
     let access = api.auth.access.current(&StreamId::new(Access::CATEGORY, id)).await?;
     let kept = access.state.password.clone();

@@ -14,6 +14,8 @@ pub(crate) enum Rule {
     Profiles,
     /// The user whom the path names, and administrators.
     Oneself,
+    /// The user whom the path names, and nobody else.
+    OnlyOneself,
     /// Administrators.
     Administrator,
     /// Nobody: the route has been forgotten here.
@@ -44,11 +46,14 @@ pub(crate) fn rule(method: &Method, route: &str) -> Rule {
             Rule::Profiles
         }
 
-        ("PUT", "/{id}" | "/{id}/password")
-        | ("GET", "/{id}/history")
-        | ("GET" | "POST", "/{id}/addresses")
-        | ("PUT" | "DELETE", "/{id}/addresses/{addressId}")
-        | ("POST", "/{id}/email/verification") => Rule::Oneself,
+        ("GET", "/{id}/history" | "/{id}/addresses" | "/{id}/sessions")
+        | ("POST", "/{id}/addresses" | "/{id}/email/verification")
+        | ("PUT", "/{id}" | "/{id}/password" | "/{id}/addresses/{addressId}")
+        | ("DELETE", "/{id}/addresses/{addressId}" | "/{id}/mfa/totp" | "/{id}/sessions/{sid}") => {
+            Rule::Oneself
+        }
+
+        ("POST", "/{id}/mfa/totp" | "/{id}/mfa/totp/confirm") => Rule::OnlyOneself,
 
         ("POST", "/")
         | ("DELETE", "/{id}")
@@ -71,6 +76,7 @@ impl Rule {
             Self::Everyone => return Ok(()),
             Self::Profiles => true,
             Self::Oneself => caller.is_admin() || name.is_some_and(|name| caller.is(name)),
+            Self::OnlyOneself => name.is_some_and(|name| caller.is(name)),
             Self::Administrator => caller.is_admin(),
             Self::Nobody => false,
         };

@@ -2,10 +2,13 @@
 
 #![expect(dead_code, reason = "descriptions: nobody makes or reads most of them")]
 
+use chrono::{DateTime, Utc};
+use projections::sessions as rows;
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::users::ProfileBody;
+use crate::users::{ProfileBody, in_milliseconds};
 
 /// Who one is, and the proof: one of the three names, and the password.
 #[derive(ToSchema)]
@@ -15,7 +18,7 @@ pub(super) struct LoginBody {
     email: Option<String>,
     username: Option<String>,
     password: String,
-    /// The second factor, where there is one.
+    /// The second factor, where there is one: the app's code of now, or a recovery code.
     code: Option<String>,
 }
 
@@ -69,6 +72,72 @@ pub(super) struct ResetBody {
 pub(super) struct LinkBody {
     /// Of the mail's link.
     token: String,
+}
+
+/// A code of the second factor.
+#[derive(ToSchema)]
+#[schema(as = SecondFactorCode, example = json!({ "code": "287082" }))]
+pub(super) struct CodeBody {
+    /// The app's code of now, or a recovery code where there are some.
+    code: String,
+}
+
+/// What an app is set up with.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Enrolment<'a> {
+    /// In base32, as it is typed in.
+    #[schema(pattern = "^[A-Z2-7]{32}$")]
+    pub(super) secret: &'a str,
+    /// The same, as a QR code holds it.
+    #[schema(pattern = "^otpauth://totp/")]
+    pub(super) otpauth_url: &'a str,
+}
+
+/// Codes for who loses the app.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RecoveryCodes<'a> {
+    /// Each good once.
+    pub(super) recovery_codes: &'a [String],
+}
+
+/// Where a user is logged in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionList)]
+pub(super) struct Sessions {
+    /// The newest first.
+    pub(super) sessions: Vec<LiveSession>,
+}
+
+/// A session that is alive.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LiveSession {
+    #[schema(value_type = String, format = "uuid")]
+    sid: Uuid,
+    #[schema(value_type = String, format = DateTime)]
+    #[serde(serialize_with = "in_milliseconds")]
+    created_at: DateTime<Utc>,
+    /// However often it is refreshed.
+    #[schema(value_type = String, format = DateTime)]
+    #[serde(serialize_with = "in_milliseconds")]
+    expires_at: DateTime<Utc>,
+    /// From where it was begun.
+    #[schema(required)]
+    ip_address: Option<String>,
+    /// What the client calls itself.
+    #[schema(required)]
+    user_agent: Option<String>,
+    /// Whether it is that of the token that asks.
+    current: bool,
+}
+
+impl LiveSession {
+    pub(super) fn of(row: rows::LiveSession, asking: Option<Uuid>) -> Self {
+        let rows::LiveSession { sid, created_at, expires_at, ip_address, user_agent } = row;
+        Self { sid, created_at, expires_at, ip_address, user_agent, current: asking == Some(sid) }
+    }
 }
 
 /// A session that begins or goes on.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use domain::access::{Command, Ending};
 use domain::user::User;
-use event_store::{Loaded, StreamId};
+use event_store::{Loaded, Metadata, StreamId};
 use projections::sessions::{self as rows, Ended, Refreshed};
 use projections::users::UserRow;
 use serde_json::{Map, Value};
@@ -89,7 +89,8 @@ pub(super) async fn refresh(
             let refreshed = rows::refresh(&api.auth.durable, sid, number, &hashes.0, &hashes.1).await?;
             if let Refreshed::Reused(ended) = &refreshed {
                 tracing::warn!(session = %sid, client = %client.address, "A refresh token was used again: its session is ended");
-                note_end(&api, &cause, sid, ended.as_ref(), Ending::Reuse).await?;
+                let metadata = of_its_user(&cause, ended.as_ref());
+                note_end(&api, metadata, sid, ended.as_ref(), Ending::Reuse).await?;
             }
             Ok::<_, ApiError>(refreshed)
         }
@@ -119,17 +120,25 @@ fn given(
     Ok(in_body.or_else(|| cookies::find(headers, cookies::REFRESH).map(str::to_owned)))
 }
 
+/// What the log keeps of a request that has shown a token of the session, and no more.
+fn of_its_user(cause: &Cause, ended: Option<&Ended>) -> Metadata {
+    match ended.and_then(|it| it.user_id.as_deref()) {
+        Some(user_id) => cause.metadata_of(user_id),
+        None => cause.metadata(),
+    }
+}
+
 /// Notes in the log that a user's session has ended.
-async fn note_end(
+pub(super) async fn note_end(
     api: &Api,
-    cause: &Cause,
+    metadata: Metadata,
     session: Uuid,
     ended: Option<&Ended>,
     why: Ending,
 ) -> Result<(), ApiError> {
     if let Some(user_id) = ended.and_then(|it| it.user_id.as_deref()) {
         let command = Command::EndSession { session, why };
-        api.auth.access.execute(request(user_id, command, cause.metadata_of(user_id))).await?;
+        api.auth.access.execute(request(user_id, command, metadata)).await?;
     }
     Ok(())
 }
@@ -160,7 +169,8 @@ pub(super) async fn log_out(
         async move {
             for sid in sessions.into_iter().flatten() {
                 let ended = rows::end(&api.auth.durable, sid).await?;
-                note_end(&api, &cause, sid, ended.as_ref(), Ending::Logout).await?;
+                let metadata = of_its_user(&cause, ended.as_ref());
+                note_end(&api, metadata, sid, ended.as_ref(), Ending::Logout).await?;
             }
             Ok::<_, ApiError>(())
         }

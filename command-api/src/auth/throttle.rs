@@ -63,6 +63,11 @@ impl Try {
     }
 }
 
+/// What tries of a user are counted under.
+pub(super) fn account_of(id: &str) -> String {
+    format!("user {id}")
+}
+
 fn keys(account: &str, from: IpAddr) -> Vec<Vec<u8>> {
     vec![key("account", account), key("address", &network(from))]
 }

@@ -12,6 +12,7 @@ use domain::user::{Command, User};
 use event_store::{Request, StreamId};
 use projections::mails::{Link, Purpose};
 
+use super::caller::Caller;
 use super::links;
 use super::schemas::LinkBody;
 use super::throttle::Try;
@@ -50,11 +51,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 )]
 pub(super) async fn request(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     terms: Terms,
 ) -> Result<Response, ApiError> {
     links::need_mails(&api)?;
-    let (user, _) = users::living(&api, &name).await?;
+    let (user, _) = users::living(&api, &caller.own(name)).await?;
     let access = api.auth.access.current(&StreamId::new(Access::CATEGORY, user.id())).await?;
     let password_changes = access.state.password_changes;
     let command = Command::RequestVerification { request: api.ids.next(), password_changes };

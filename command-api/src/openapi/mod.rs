@@ -104,7 +104,7 @@ fn methods(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)
 fn guarded(operation: &mut Operation, rule: Rule) {
     let refusals = match rule {
         Rule::Everyone => return,
-        Rule::Profiles | Rule::Oneself | Rule::Administrator | Rule::Nobody => {
+        Rule::Profiles | Rule::Oneself | Rule::OnlyOneself | Rule::Administrator | Rule::Nobody => {
             refusals::of([ApiError::MissingToken, ApiError::InvalidToken, ApiError::Forbidden])
         }
     };

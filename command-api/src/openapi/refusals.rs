@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use domain::access::Rejection::{MfaIsOff, MfaIsOn};
 use domain::administrators::Rejection::Last;
 use domain::user::Rejection::{
     EmailTaken, IdTaken, MatriculeTaken, NoEmail, NotFound, TooManyAddresses, UsernameTaken,
@@ -14,9 +15,9 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response};
 
 use crate::error::ApiError::{
-    self, AccountSuspended, Administrators, CustomerNotFound, Forbidden, InvalidCredentials,
-    InvalidRefreshToken, InvalidToken, KeyReused, MalformedJson, MissingToken, NoSuchRoute, RateLimited,
-    TooLarge, UnsupportedMediaType, User, VersionConflict,
+    self, Access, AccountSuspended, Administrators, CustomerNotFound, Forbidden, InvalidCredentials,
+    InvalidRefreshToken, InvalidToken, KeyReused, MalformedJson, MfaRequired, MissingToken, NoSuchRoute,
+    RateLimited, StaleLogin, TooLarge, UnsupportedMediaType, User, VersionConflict,
 };
 
 macro_rules! refusals {
@@ -58,8 +59,8 @@ refusals! {
     ];
     /// Of a login.
     Login: [
-        invalid("password"), MalformedJson, InvalidCredentials, AccountSuspended, TooLarge, UnsupportedMediaType,
-        RateLimited { retry_after: 60 },
+        invalid("password"), MalformedJson, InvalidCredentials, MfaRequired, AccountSuspended, TooLarge,
+        UnsupportedMediaType, RateLimited { retry_after: 60 },
     ];
     /// Of a refresh token.
     Refresh: [
@@ -113,6 +114,22 @@ refusals! {
     AddressDeletion: [invalid("id"), User(NotFound), NoSuchRoute, VersionConflict, KeyReused];
     /// Of what happened to a user.
     History: [invalid("limit"), User(NotFound), NoSuchRoute];
+    /// Of the wish for a second factor.
+    Enrolment: [
+        invalid("id"), Forbidden, StaleLogin, User(NotFound), NoSuchRoute, Access(MfaIsOn), VersionConflict,
+    ];
+    /// Of a first code.
+    Confirmation: [
+        invalid("code"), MalformedJson, MissingToken, InvalidToken, InvalidCredentials, User(NotFound),
+        NoSuchRoute, Access(MfaIsOff), Access(MfaIsOn), VersionConflict, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
+    /// Of the end of a second factor.
+    MfaRemoval: [
+        invalid("code"), MalformedJson, MissingToken, InvalidToken, InvalidCredentials, User(NotFound),
+        NoSuchRoute, Access(MfaIsOff), VersionConflict, TooLarge, UnsupportedMediaType,
+        RateLimited { retry_after: 60 },
+    ];
     /// Of a query for one user.
     One: [invalid("id"), User(NotFound), NoSuchRoute];
     /// Of a document that may not be there.
@@ -142,7 +159,8 @@ pub(crate) fn of(errors: impl IntoIterator<Item = ApiError>) -> BTreeMap<String,
 }
 
 fn response(status: StatusCode, errors: &[ApiError]) -> Response {
-    let codes = errors.iter().map(|error| error.status().1);
+    let mut codes: Vec<&str> = errors.iter().map(|error| error.status().1).collect();
+    codes.dedup();
     let code = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes));
     let schema = AllOfBuilder::new()
         .item(Ref::from_schema_name("Error"))

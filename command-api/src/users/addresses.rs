@@ -19,6 +19,7 @@ use super::commands::{execute, tell};
 use super::queries::etag;
 use super::schemas::{AddressBody, AddressChangesBody};
 use super::{Name, fields, living};
+use crate::auth::Caller;
 use crate::body::JsonObject;
 use crate::conditions::{self, Terms};
 use crate::error::ApiError;
@@ -90,10 +91,11 @@ impl<'a> AddressShown<'a> {
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (_, user) = living(&api, &name).await?;
+    let (_, user) = living(&api, &caller.own(name)).await?;
     let User::Living(profile) = &*user.state else { return Err(ApiError::User(Rejection::NotFound)) };
     let mut response = if conditions::has_already(&headers, user.version) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -131,6 +133,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     terms: Terms,
     body: JsonObject,
@@ -139,7 +142,7 @@ pub(super) async fn add(
     let address = fields::address(body.fields)?;
     let id = api.ids.next();
     let command = Command::AddAddress(AddressKept { address_id: id, address }.into());
-    let executed = execute(&api, &name, command, &terms, key).await?;
+    let executed = execute(&api, &caller.own(name), command, &terms, key).await?;
     let id = if executed.repeated { added_then(&api, &executed).await? } else { id };
     shown(&api, &terms, &executed, StatusCode::CREATED, id).await
 }
@@ -189,6 +192,7 @@ fn addresses(user: &User) -> Option<&Profile> {
 )]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     AddressId(id): AddressId,
     terms: Terms,
@@ -197,7 +201,7 @@ pub(super) async fn change(
     let key = terms.key(&body.bytes);
     let changes = fields::address_changes(body.fields)?;
     let command = Command::ChangeAddress { id, changes: changes.into() };
-    let executed = execute(&api, &name, command, &terms, key).await?;
+    let executed = execute(&api, &caller.own(name), command, &terms, key).await?;
     shown(&api, &terms, &executed, StatusCode::OK, id).await
 }
 
@@ -227,11 +231,13 @@ pub(super) async fn change(
 )]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     name: Name,
     AddressId(id): AddressId,
     terms: Terms,
 ) -> Result<Response, ApiError> {
-    let executed = execute(&api, &name, Command::DeleteAddress(id), &terms, terms.key(&[])).await?;
+    let executed =
+        execute(&api, &caller.own(name), Command::DeleteAddress(id), &terms, terms.key(&[])).await?;
     Ok(tell(&api, terms.patience, &executed, StatusCode::NO_CONTENT.into_response()).await)
 }
 

@@ -146,12 +146,7 @@ pub(super) async fn change(
         return Err(ApiError::Forbidden);
     }
     let changes = fields::changes(body.fields)?;
-    // Who may only change oneself does, whoever has that name by now.
-    let name = match caller.id() {
-        Some(id) if !caller.is_admin() => Name::of(id),
-        Some(_) | None => name,
-    };
-    changed(&api, &name, Command::Change(changes.into()), &terms, key).await
+    changed(&api, &caller.own(name), Command::Change(changes.into()), &terms, key).await
 }
 
 /// Deletes a user: the id is never used again; matricule, e-mail address and username are free at once.

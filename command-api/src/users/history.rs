@@ -96,6 +96,7 @@ pub(super) async fn show(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let (limit, after) = asked(&parameters)?;
+    let name = caller.own(name);
     let (stream, user) = ever(&api, &name).await?;
     if matches!(&*user.state, User::Deleted { .. }) && !caller.is_admin() {
         return Err(ApiError::User(Rejection::NotFound));

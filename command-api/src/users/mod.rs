@@ -25,7 +25,7 @@ use crate::Api;
 use crate::error::ApiError;
 
 pub(crate) use commands::{execute, tell};
-pub(crate) use profile::ProfileBody;
+pub(crate) use profile::{ProfileBody, in_milliseconds};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::default()

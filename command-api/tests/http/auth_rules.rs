@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use command_api::auth::Tokens;
-use event_store::{Clock, SystemClock};
+use event_store::{Clock, IdSource, SystemClock, UuidV7};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -24,6 +24,8 @@ pub(crate) enum For {
     Readers,
     /// The user whom the path names, and administrators.
     Oneself,
+    /// The user whom the path names, and nobody else.
+    OnlyOneself,
     Administrators,
 }
 
@@ -59,6 +61,11 @@ pub(crate) const ROUTES: &[(&str, &str, For)] = &[
     ("put", "/{id}/addresses/{addressId}", For::Oneself),
     ("delete", "/{id}/addresses/{addressId}", For::Oneself),
     ("post", "/{id}/email/verification", For::Oneself),
+    ("post", "/{id}/mfa/totp", For::OnlyOneself),
+    ("post", "/{id}/mfa/totp/confirm", For::OnlyOneself),
+    ("delete", "/{id}/mfa/totp", For::Oneself),
+    ("get", "/{id}/sessions", For::Oneself),
+    ("delete", "/{id}/sessions/{sid}", For::Oneself),
     ("post", "/", For::Administrators),
     ("delete", "/{id}", For::Administrators),
     ("put", "/{id}/status", For::Administrators),
@@ -85,7 +92,9 @@ fn expected(route: For, who: Who, reads: bool) -> Option<(u16, &'static str)> {
     match (route, who) {
         (For::Everyone, _) => None,
         (_, Who::Nobody) => Some((401, "MISSING_TOKEN")),
-        (For::Readers, _) | (For::Oneself, Who::Oneself) | (_, Who::Administrator) => None,
+        (For::Readers, _) | (For::Oneself | For::OnlyOneself, Who::Oneself) => None,
+        (For::OnlyOneself, _) => forbidden,
+        (_, Who::Administrator) => None,
         (For::Oneself, Who::ForeignOneself) | (_, Who::ForeignAdministrator) if reads => None,
         (For::Oneself | For::Administrators, _) => forbidden,
     }
@@ -113,6 +122,7 @@ pub(crate) fn of_another_service(id: &str) -> String {
 
 /// The callers, and the user whom paths name.
 pub(crate) struct People {
+    pool: PgPool,
     service: Service,
     pub(crate) oneself: String,
     another: String,
@@ -132,6 +142,7 @@ impl People {
         let tokens = Tokens::new(SECRET, &[], Arc::new(SystemClock));
         let service = guarded_service(pool).await;
         Self {
+            pool: pool.clone(),
             oneself: service.tokens("self").await.0,
             another: service.tokens("other").await.0,
             administrator: service.tokens("boss").await.0,
@@ -154,6 +165,17 @@ impl People {
         }
     }
 
+    /// A session of that user, where the route names one.
+    async fn session_of(&self, id: &str, route: &str) -> String {
+        let sid = UuidV7.next();
+        if route.contains("{sid}") {
+            let begin =
+                "INSERT INTO sessions (sid, user_id, expires_at) VALUES ($1, $2, now() + interval '1 day')";
+            sqlx::query(begin).bind(sid).bind(id).execute(&self.pool).await.unwrap();
+        }
+        sid.to_string()
+    }
+
     pub(crate) async fn ask(&self, method: &str, route: &str, id: &str, token: Option<&str>) -> Answer {
         let path = route
             .replace("{id}", id)
@@ -161,6 +183,7 @@ impl People {
             .replace("{role}", "MANAGER")
             .replace("{type}", "user.created")
             .replace("{file}", "1.json");
+        let path = path.replace("{sid}", &self.session_of(id, route).await);
         let path = if route == "/batch" && method == "get" { "/batch?ids=self".to_owned() } else { path };
         let body = match (method, route) {
             ("get" | "delete", _) => "",
@@ -224,8 +247,8 @@ async fn every_route_is_for_whom_the_contract_says(pool: PgPool) {
             }
         }
     }
-    assert_eq!(asked, 16 + 19 * 7);
-    assert_eq!(ROUTES.len(), 35);
+    assert_eq!(asked, 16 + 24 * 7);
+    assert_eq!(ROUTES.len(), 40);
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]

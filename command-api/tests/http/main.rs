@@ -18,9 +18,12 @@ mod life;
 mod lists;
 mod log;
 mod mail_links;
+mod mfa;
+mod mfa_logins;
 mod openapi;
 mod queries;
 mod registration;
+mod sessions;
 mod transport;
 
 use std::sync::Arc;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use command_api::auth::{Auth, AuthMode, Passwords, RefreshKey, SecureCookies, Tokens, Told};
+use command_api::auth::{Auth, AuthMode, Passwords, RefreshKey, SecondFactors, SecureCookies, Tokens, Told};
 use command_api::{Api, Postgres, Published, Readiness, Transport, operations_router, router};
 use event_store::postgres::PostgresStore;
 use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
@@ -114,6 +117,7 @@ async fn start_as(
             open_profiles: mode == AuthMode::Open,
             tokens: Tokens::new(SECRET, &[], Arc::new(SystemClock)),
             refresh_key: RefreshKey::new([7; 32]),
+            second_factors: SecondFactors::new([8; 32], Arc::new(SystemClock)),
             access,
             sessions: Sessions::new(pool.clone()),
             durable: pool.clone(),
