@@ -59,6 +59,8 @@ mod races;
 mod rebuild;
 #[path = "journeys/refresh_races.rs"]
 mod refresh_races;
+#[path = "journeys/second_factor.rs"]
+mod second_factor;
 #[path = "journeys/server.rs"]
 mod server;
 #[path = "journeys/sessions.rs"]

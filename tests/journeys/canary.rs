@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use self::scanner::{Canary, find};
 use self::spray::everywhere;
+use crate::second_factor::{App, recovery_codes};
 use crate::server::{Server, annuaire, answer, eventually, text, url};
 use crate::sessions::{Tokens, anywhere, let_pass};
 use crate::sinks::{STREAM, Sinks, own_redis, shared_kafka};
@@ -113,6 +114,7 @@ async fn live(server: &Server, pool: &PgPool, person: &mut Person, other: &str) 
     assert_eq!(status, 200, "{first}");
     let first = Tokens::of(&first);
     let second = server.refreshed(&first.refresh).await.unwrap();
+    let second_factor = second_factor(server, &path, &second.access).await;
     let change = async |body| {
         let change = server.put(&path, &body).bearer_auth(&second.access);
         answer(change.header("idempotency-key", &person.password)).await
@@ -144,7 +146,23 @@ async fn live(server: &Server, pool: &PgPool, person: &mut Person, other: &str) 
         assert!(status >= 400, "{status} {body}");
         assert_eq!(find(&person.canaries(), "a refusal", &body.to_string()), [] as [&str; 0]);
     }
-    [first, second].into_iter().flat_map(of_tokens).collect()
+    [first, second].into_iter().flat_map(of_tokens).chain(second_factor).collect()
+}
+
+/// A second factor is set up, and taken away with one of the codes for who loses the app.
+async fn second_factor(server: &Server, path: &str, token: &str) -> Vec<Canary> {
+    let path = format!("{path}/mfa/totp");
+    let (status, enrolled) = answer(server.post(&path, &json!({})).bearer_auth(token)).await;
+    assert_eq!(status, 200, "{enrolled}");
+    let app = App::of(&enrolled);
+    let confirm = server.post(&format!("{path}/confirm"), &json!({ "code": app.code(0) }));
+    let (status, confirmed) = answer(confirm.bearer_auth(token)).await;
+    assert_eq!(status, 200, "{confirmed}");
+    let codes = recovery_codes(&confirmed);
+    let remove = server.delete(&path).json(&json!({ "code": codes[0] })).bearer_auth(token);
+    assert_eq!(remove.send().await.unwrap().status(), 204);
+    let codes = codes.iter().map(|it| Canary::secret("a recovery code", it));
+    codes.chain([Canary::secret("the secret of a second factor", &app.secret)]).collect()
 }
 
 /// Whole tokens, and the parts without which they are worth nothing.
