@@ -10,6 +10,7 @@ mod runner;
 mod witness;
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -28,6 +29,8 @@ pub trait Reader: Send + 'static {
     const NAME: &'static str;
     /// How many events it takes at once.
     const BATCH: usize = 1_000;
+    /// How long it may take over them; one that hangs is given up then.
+    const BATCH_WITHIN: Duration = Duration::from_secs(30);
 
     /// Opens what it writes to and says how far that has come. Called before the first batch and
     /// after every failure; what an earlier call left is given up.

@@ -15,9 +15,7 @@ use crate::event::Position;
 use crate::store::EventStore;
 use crate::subscribe::{Checkpoint, Subscription};
 
-/// How long a batch may take; a server that hangs is given up then.
-const BATCH_WITHIN: Duration = Duration::from_secs(30);
-/// The same for opening, where a lost sink may have to be looked through.
+/// How long opening may take, where a lost sink may have to be looked through.
 const OPEN_WITHIN: Duration = Duration::from_mins(5);
 /// How long a batch may go on after the order to stop; what becomes of it is found out at the next start.
 const GRACE: Duration = Duration::from_secs(2);
@@ -131,7 +129,7 @@ impl<R: Reader> Runner<R> {
                             () = stop.cancelled() => return Ok(()),
                             events = &mut next => break events?,
                             () = tokio::time::sleep(LOOK_AFTER) => {
-                                within(BATCH_WITHIN, reader.check()).await?;
+                                within(R::BATCH_WITHIN, reader.check()).await?;
                                 pace.failures = 0;
                             }
                         }
@@ -139,7 +137,7 @@ impl<R: Reader> Runner<R> {
                 };
                 let to = subscription.checkpoint();
                 let applied = tokio::select! {
-                    applied = within(BATCH_WITHIN, reader.apply(&events, to)) => applied,
+                    applied = within(R::BATCH_WITHIN, reader.apply(&events, to)) => applied,
                     // It may wait for something that has been told to stop, too.
                     () = stopped_for(stop, GRACE) => return Ok(()),
                 };
