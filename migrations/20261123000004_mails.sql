@@ -23,6 +23,8 @@ CREATE TABLE mails (
 );
 -- What is over is cleared away.
 CREATE INDEX mails_age ON mails (requested_at);
+-- Counted each second.
+CREATE INDEX mails_refused ON mails (event_id) WHERE outcome = 'refused';
 
 -- Who forgot a password, as it was entered: put down alike whether there is such a user or not, and looked
 -- up behind the answer, so that nothing of the answer tells.

@@ -3,11 +3,14 @@
 use domain::access::{self, LoggedIn};
 use domain::user::{
     AddressDeleted, Changes, Deleted, EmailVerified, Event, MfaSwitched, RoleAssigned, RoleRemoved,
-    StatusChanged, User, VerificationRequested,
+    StatusChanged, User, Verification, VerificationRequested,
 };
+use domain::values::Email;
 use event_store::{Recorded, Step};
+use uuid::Uuid;
 
 use crate::distributor;
+use crate::outbox::mail::Purpose;
 use crate::payloads::{AccessEvent, FieldChanges, ProfileEvent, TopicEvent, UserEvent};
 
 /// The topic of [`Message::UserEvents`].
@@ -173,6 +176,67 @@ pub fn of_access(recorded: &Recorded<access::Event>) -> (Option<AccessEvent<'_>>
             | Event::LoggedIn(_),
             None,
         ) => (None, None),
+    }
+}
+
+/// A mail that an event asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailAsked<'a> {
+    /// What for.
+    pub purpose: Purpose,
+    /// To whom.
+    pub to: &'a Email,
+    /// What tells it from others.
+    pub request: Uuid,
+}
+
+/// The mail that an event of a user asks for.
+#[must_use]
+pub fn mail_of_user(event: &Event) -> Option<MailAsked<'_>> {
+    let asked = |to, verification: &Verification| MailAsked {
+        purpose: Purpose::EmailVerification,
+        to,
+        request: verification.request,
+    };
+    match event {
+        Event::Registered(registered) => {
+            registered.user.email.as_ref().map(|email| asked(email, &registered.verification))
+        }
+        Event::VerificationRequested(requested) => Some(asked(&requested.email, &requested.verification)),
+        Event::Created(_)
+        | Event::Changed(_)
+        | Event::StatusChanged(_)
+        | Event::RoleAssigned(_)
+        | Event::RoleRemoved(_)
+        | Event::AdministratorConfirmed(_)
+        | Event::AddressAdded(_)
+        | Event::AddressUpdated(_)
+        | Event::AddressDeleted(_)
+        | Event::EmailVerified(_)
+        | Event::MfaEnabled(_)
+        | Event::MfaDisabled(_)
+        | Event::Deleted(_) => None,
+    }
+}
+
+/// The mail that an event of how a user gets in asks for.
+#[must_use]
+pub fn mail_of_access(event: &access::Event) -> Option<MailAsked<'_>> {
+    use access::Event;
+    match event {
+        Event::ResetRequested(reset) => {
+            Some(MailAsked { purpose: Purpose::PasswordReset, to: &reset.email, request: reset.request })
+        }
+        Event::PasswordSet(_)
+        | Event::PasswordChanged(_)
+        | Event::PasswordRehashed(_)
+        | Event::PasswordReset(_)
+        | Event::MfaEnrolled(_)
+        | Event::MfaConfirmed(_)
+        | Event::MfaRemoved(_)
+        | Event::LoggedIn(_)
+        | Event::LoginFailed(_)
+        | Event::SessionEnded(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sinks: where messages go. Each follows the log by itself, at its own pace.
 
 pub mod kafka;
+pub mod mail;
 mod redis_stream;
 
 pub use redis_stream::{RedisStream, RedisStreamOptions};
@@ -32,15 +33,21 @@ impl Folds {
             User::CATEGORY => Ok(Told::User(self.user.step(event).await?.into())),
             Access::CATEGORY => Ok(Told::Access(event)),
             Administrators::CATEGORY => Ok(Told::Nothing),
-            category => Err(Failure::lasting(
-                "undecodable",
-                format!(
-                    "position {}: streams of category {category:?} are of a newer annuaire: upgrade this one",
-                    event.position
-                ),
-            )),
+            _ => Err(of_tomorrow(event)),
         }
     }
+}
+
+/// Of an event whose streams this build knows nothing of.
+fn of_tomorrow(event: &StoredEvent) -> Failure {
+    let StoredEvent { position, stream, .. } = event;
+    let category = stream.category();
+    Failure::lasting(
+        "undecodable",
+        format!(
+            "position {position}: streams of category {category:?} are of a newer annuaire: upgrade this one"
+        ),
+    )
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {

@@ -1,0 +1,127 @@
+//! What a mail is for, and what the link in it proves.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// What a mail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To get another password.
+    PasswordReset,
+    /// To prove an e-mail address.
+    EmailVerification,
+}
+
+impl Purpose {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::PasswordReset, Self::EmailVerification];
+
+    /// Its name in the table `mails` and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "password_reset",
+            Self::EmailVerification => "email_verification",
+        }
+    }
+
+    /// How long the link is good from when it was asked for, in minutes.
+    #[must_use]
+    pub const fn minutes(self) -> i32 {
+        match self {
+            Self::PasswordReset => 30,
+            Self::EmailVerification => 24 * 60,
+        }
+    }
+
+    /// Where the link leads, behind the base of all links.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "/password/reset",
+            Self::EmailVerification => "/email/verify",
+        }
+    }
+}
+
+/// What links are made of; made with the log.
+#[derive(Clone)]
+pub struct MailKey([u8; 32]);
+
+impl MailKey {
+    /// This key.
+    #[must_use]
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// What the link of a request holds: the same each time it is made, so that a mail that goes out
+    /// twice has one link.
+    pub(super) fn token(&self, purpose: Purpose, request: Uuid) -> Token {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
+        let mac = mac.chain_update(purpose.name()).chain_update(request.as_bytes());
+        Token(mac.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for MailKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a link holds, and nothing else may: neither events nor rows, log lines nor errors.
+pub(super) struct Token([u8; 32]);
+
+impl Token {
+    /// As the link has it.
+    pub(super) fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// What is kept of it. A plain hash is enough for 256 bits that nobody can guess (ASVS 5.0, 11.4).
+    pub(super) fn hash(&self) -> Vec<u8> {
+        Sha256::digest(self.0).to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Uuid = Uuid::from_u128(7);
+
+    #[test]
+    fn a_token_has_256_bits_of_its_purpose_request_and_key_and_is_the_same_each_time() {
+        let key = MailKey::new([1; 32]);
+        let token = key.token(Purpose::PasswordReset, REQUEST).text();
+        assert_eq!(token.len(), 43);
+        assert!(token.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it)), "{token}");
+        assert_eq!(key.token(Purpose::PasswordReset, REQUEST).text(), token);
+        for other in [
+            key.token(Purpose::EmailVerification, REQUEST),
+            key.token(Purpose::PasswordReset, Uuid::from_u128(8)),
+            MailKey::new([2; 32]).token(Purpose::PasswordReset, REQUEST),
+        ] {
+            assert_ne!(other.text(), token);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_the_hash_of_the_bytes_and_not_of_the_text() {
+        let token = MailKey::new([1; 32]).token(Purpose::PasswordReset, REQUEST);
+        let bytes = URL_SAFE_NO_PAD.decode(token.text()).unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(token.hash(), Sha256::digest(bytes).to_vec());
+    }
+
+    #[test]
+    fn a_key_does_not_show() {
+        assert_eq!(format!("{:?}", MailKey::new([1; 32])), "***");
+    }
+}

@@ -1,0 +1,59 @@
+//! Which events ask for a mail.
+
+use chrono::{DateTime, Utc};
+use domain::Aggregate;
+use domain::access::{self, Access};
+use domain::administrators::Administrators;
+use domain::user::{self, User};
+use domain::values::Email;
+use event_store::reader::Failure;
+use event_store::{Position, StoreError, StoredEvent};
+use uuid::Uuid;
+
+use super::link::Purpose;
+use crate::outbox::of_tomorrow;
+use crate::routes::{self, MailAsked};
+
+/// A mail that is to be sent.
+pub(super) struct Request {
+    pub(super) event_id: Uuid,
+    pub(super) position: Position,
+    pub(super) purpose: Purpose,
+    pub(super) user_id: String,
+    pub(super) to: Email,
+    /// What the event calls it.
+    pub(super) id: Uuid,
+    /// The event's time, from which the link is good for a while.
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Request {
+    /// What an event asks for, if it asks for a mail.
+    pub(super) fn of(event: &StoredEvent) -> Result<Option<Self>, Failure> {
+        match event.stream.category() {
+            User::CATEGORY => {
+                let asking = event.decode::<user::Event>().map_err(StoreError::from)?;
+                Ok(routes::mail_of_user(&asking.event).map(|asked| Self::new(event, asked)))
+            }
+            Access::CATEGORY => {
+                let asking = event.decode::<access::Event>().map_err(StoreError::from)?;
+                Ok(routes::mail_of_access(&asking.event).map(|asked| Self::new(event, asked)))
+            }
+            Administrators::CATEGORY => Ok(None),
+            _ => Err(of_tomorrow(event)),
+        }
+    }
+
+    fn new(event: &StoredEvent, asked: MailAsked<'_>) -> Self {
+        let MailAsked { purpose, to, request } = asked;
+        Self {
+            event_id: event.event_id,
+            position: event.position,
+            purpose,
+            user_id: event.stream.id().to_owned(),
+            to: to.clone(),
+            id: request,
+            at: event.recorded_at,
+        }
+    }
+}
