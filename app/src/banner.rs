@@ -4,20 +4,20 @@ use std::fmt;
 
 use command_api::auth::AuthMode;
 
-use crate::config::{Config, Database, Kafka, Redis, Role};
+use crate::config::{Config, Database, Kafka, Mails, Redis, Role};
 use crate::servers::Servers;
 
 /// What was started and what to try.
 pub(crate) struct Banner<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) port: u16,
+    /// Where the program is reached.
+    pub(crate) address: &'a str,
     pub(crate) servers: &'a Servers,
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, port, servers } = self;
-        let base = format!("{}://{}:{port}", config.transport.scheme(), self.host());
+        let Self { config, address: base, servers } = self;
         writeln!(f, "\nannuaire {} is up\n", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "  HTTP        {base}   (health: /health, figures: /metrics)")?;
         let data = config.data_dir.display();
@@ -51,6 +51,12 @@ impl fmt::Display for Banner<'_> {
             }
             (None, Kafka::Cluster(cluster)) => writeln!(f, "  Kafka       {}", cluster.brokers)?,
             (None, Kafka::Embedded) => {}
+        }
+        match &config.mail.to {
+            _ if !config.roles.contains(Role::Outbox) => {}
+            Mails::Server(url) => writeln!(f, "  Mail        {}", url.masked())?,
+            Mails::Files => writeln!(f, "  Mail        written to {data}/mail/, since there is no SMTP_URL")?,
+            Mails::None => writeln!(f, "  Mail        none: there is no SMTP_URL")?,
         }
         writeln!(f, "  Roles       {}", config.roles)?;
         if config.auth.mode == AuthMode::Open {
@@ -117,14 +123,5 @@ impl Banner<'_> {
             writeln!(f, "  kcat -C -b {brokers} -t user.events -o beginning -e -f '%k %h %s\\n'")?;
         }
         Ok(())
-    }
-
-    fn host(&self) -> String {
-        match self.config.http.host.sockets(self.port).first() {
-            Some(socket) if self.config.http.host.is_loopback() && socket.is_ipv4() => "localhost".to_owned(),
-            Some(socket) if socket.is_ipv6() => format!("[{}]", socket.ip()),
-            Some(socket) => socket.ip().to_string(),
-            None => "localhost".to_owned(),
-        }
     }
 }

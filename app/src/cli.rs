@@ -40,7 +40,7 @@ enum Command {
     /// What others are told: the Redis stream, the Kafka topics, the profile cache
     #[command(subcommand)]
     Outbox(Outbox),
-    /// Look at PostgreSQL, Redis and Kafka, and say what to do; ends with 1 if there is a problem
+    /// Look at PostgreSQL, Redis, Kafka and the mail server, and say what to do; ends with 1 if there is a problem
     Doctor {
         /// Print JSON
         #[arg(long)]

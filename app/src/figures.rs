@@ -38,11 +38,12 @@ pub(crate) fn describe() {
         "annuaire_reader_state",
         "1 for the state that a reader is in: leading, standby, failing or stopped"
     );
-    describe_counter!("annuaire_outbox_messages_total", "Messages that a sink has taken, by topic or stream");
+    describe_counter!("annuaire_outbox_messages_total", "Messages that a sink has taken, by topic, stream or purpose");
     describe_counter!("annuaire_sink_heals_total", "Losses that a sink found and made good by itself");
     describe_gauge!(
         "annuaire_dead_letters",
-        "Messages put aside: Kafka refuses them for good, or one before them of the same key"
+        "Messages put aside: Kafka refuses them for good, or one before them of the same key; mails of the last \
+         week that a server refused"
     );
     describe_counter!(
         "annuaire_profile_cache_total",
@@ -85,11 +86,20 @@ pub(crate) fn begin_heals(sink: &'static str, reasons: &[&'static str]) {
 
 /// Shows how many messages are put aside. Runs until it is dropped.
 pub(crate) async fn count_dead_letters(pool: PgPool) {
-    let shown = gauge!("annuaire_dead_letters", "queue" => "outbox");
+    count("outbox", "SELECT count(*) FROM outbox_dead_letters", pool).await;
+}
+
+/// Shows how many mails of the last week were refused. Runs until it is dropped.
+pub(crate) async fn count_refused_mails(pool: PgPool) {
+    count("mail", "SELECT count(*) FROM mails WHERE outcome = 'refused'", pool).await;
+}
+
+async fn count(queue: &'static str, query: &'static str, pool: PgPool) {
+    let shown = gauge!("annuaire_dead_letters", "queue" => queue);
     shown.set(0.0);
     loop {
         // Unknown while PostgreSQL is away: then it is what it was.
-        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM outbox_dead_letters");
+        let count = sqlx::query_scalar::<_, i64>(query);
         if let Ok(count) = count.fetch_one(&pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             shown.set(count as f64);

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::config::Config;
 use crate::descriptors;
 
 /// How many clients may be connected; more wait until one is gone.
@@ -35,6 +36,18 @@ const TAKES_WITHIN: Duration = Duration::from_secs(20);
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Before accepting again, when the machine has no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Where the program is reached that listens on this port.
+pub(crate) fn address(config: &Config, port: u16) -> String {
+    let host = config.http.host;
+    let name = match host.sockets(port).first() {
+        Some(socket) if host.is_loopback() && socket.is_ipv4() => "localhost".to_owned(),
+        Some(socket) if socket.is_ipv6() => format!("[{}]", socket.ip()),
+        Some(socket) => socket.ip().to_string(),
+        None => "localhost".to_owned(),
+    };
+    format!("{}://{name}:{port}", config.transport.scheme())
+}
 
 /// Opens the first socket, and the others on the same port where the machine has them.
 pub async fn bind(sockets: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {

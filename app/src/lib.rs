@@ -15,6 +15,7 @@ pub mod fatal;
 mod figures;
 pub mod http;
 pub mod local;
+mod mail;
 pub mod migrate;
 mod parts;
 mod probes;

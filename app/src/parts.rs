@@ -18,6 +18,7 @@ use projections::users::{Finder, Users};
 use rdkafka::ClientConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth;
@@ -26,6 +27,7 @@ use crate::contract;
 use crate::fatal::Fatal;
 use crate::figures;
 use crate::local::{self, Broker};
+use crate::mail;
 use crate::probes::{EventLog, Follower, RedisServer};
 use crate::servers::Servers;
 use crate::urls::Urls;
@@ -55,6 +57,7 @@ impl Parts {
         store: &Arc<PostgresStore>,
         metrics: PrometheusHandle,
         transport: Transport,
+        own_address: &str,
     ) -> Result<Self, Fatal> {
         let log: Arc<dyn EventStore> = store.clone();
         let pool = postgres::pool(postgres::probing(urls.read_models.clone()), QUERY_CONNECTIONS);
@@ -62,10 +65,7 @@ impl Parts {
         let has = |role| config.roles.contains(role);
         // Who has nothing else to do is of no use without what it writes to.
         let essential = !has(Role::Api);
-        let sink = |progress: &Progress| -> Box<dyn Probe> {
-            Box::new(Follower { progress: progress.clone(), essential, otherwise: Condition::Down })
-        };
-        let mut readers = Vec::<Started>::new();
+        let (mut readers, mut sinks) = (Vec::<Started>::new(), Vec::new());
         let mut background = vec![
             figures::follow_head(store.watch_head()).boxed(),
             figures::sample_pool("log", store.pool().clone()).boxed(),
@@ -95,39 +95,41 @@ impl Parts {
                 background.push(work.boxed());
             }
             let progress = ProfileCache::progress(redis.clone(), log.log());
-            background.push(measured(&progress, &log));
             if has(Role::Projections) {
                 figures::begin_heals(ProfileCache::NAME, &["cache_lost", "set_back"]);
                 let ttl = config.profile_cache_ttl;
                 let reader = ProfileCache::new(redis.clone(), log.clone(), pool.clone(), SystemClock, ttl);
-                probes.push(sink(&progress));
-                readers.push(started(Runner::new(reader, log.clone(), leaders(), progress.clone())));
+                sinks.push(sink(reader, progress.clone(), &log, leaders()));
+            } else {
+                background.push(measured(&progress, &log));
             }
             if has(Role::Outbox) {
-                let options = RedisStreamOptions {
-                    key: config.users_stream.name.clone(),
-                    max_len: config.users_stream.max_len,
-                };
+                let config::UsersStream { name: key, max_len } = config.users_stream.clone();
+                let options = RedisStreamOptions { key, max_len };
                 figures::begin_sink(RedisStream::NAME, &options.key);
                 let heals = ["stream_lost", "book_lost", "set_back", "foreign_entry"];
                 figures::begin_heals(RedisStream::NAME, &heals);
                 // A connection of its own: a long batch of one must not hold up the other.
                 let redis = redis_of(config, private_redis.as_deref())?.unwrap_or(redis);
                 let reader = RedisStream::new(redis, log.clone(), pool.clone(), progress, options);
-                let progress =
-                    Progress::new(RedisStream::NAME, Witness::new(pool.clone(), RedisStream::NAME));
-                background.push(measured(&progress, &log));
-                probes.push(sink(&progress));
-                readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
+                let progress = witnessed(RedisStream::NAME, &pool);
+                sinks.push(sink(reader, progress, &log, leaders()));
             }
         }
         if has(Role::Outbox) {
             background.push(figures::count_dead_letters(store.pool().clone()).boxed());
+            if let Some((reader, progress)) = mail::wire(config, own_address, log.log(), &pool).await? {
+                background.extend(mail::work(&pool));
+                sinks.push(sink(reader, progress, &log, leaders()));
+            }
             let reader = topics(config, servers, store, &pool).await?;
-            let progress = Progress::new(Kafka::NAME, Witness::new(pool.clone(), Kafka::NAME));
+            let progress = witnessed(Kafka::NAME, &pool);
+            sinks.push(sink(reader, progress, &log, leaders()));
+        }
+        for Sink { progress, reader } in sinks {
             background.push(measured(&progress, &log));
-            probes.push(sink(&progress));
-            readers.push(started(Runner::new(reader, log.clone(), leaders(), progress)));
+            probes.push(Box::new(Follower { progress, essential, otherwise: Condition::Down }));
+            readers.push(reader);
         }
 
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
@@ -136,7 +138,6 @@ impl Parts {
             users: Commands::new(log.clone(), appender.clone()),
             administrators: Commands::new(log.clone(), appender),
             store: log,
-            mails: true,
             self_registration: config.auth.self_registration,
             finder: Finder::new(pool.clone()),
             pool,
@@ -147,6 +148,7 @@ impl Parts {
             published: contract::published(),
             metrics,
             transport,
+            mails: config.mail.is_possible(),
         };
         if has(Role::Api) {
             figures::begin_commands();
@@ -182,6 +184,27 @@ async fn make_topics(broker: &Broker, partitions: i32, log: LogId) -> Result<(),
         broker.create_topic(&kafka::checkpoint_topic(log), 1).await
     };
     made.await.map_err(|e| Fatal::new("can't make the embedded broker's topics", e))
+}
+
+/// Something that is written to for others.
+struct Sink {
+    progress: Progress,
+    reader: Started,
+}
+
+/// How far a sink has come, as its witness knows it.
+fn witnessed(name: &'static str, pool: &PgPool) -> Progress {
+    Progress::new(name, Witness::new(pool.clone(), name))
+}
+
+fn sink<R: Reader>(
+    reader: R,
+    progress: Progress,
+    log: &Arc<dyn EventStore>,
+    leaders: PgConnectOptions,
+) -> Sink {
+    let runner = Runner::new(reader, log.clone(), leaders, progress.clone());
+    Sink { progress, reader: started(runner) }
 }
 
 fn started<R: Reader>(runner: Runner<R>) -> Started {

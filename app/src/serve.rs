@@ -58,6 +58,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     })?;
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(config.http.port, |a| a.port());
 
+    let address = http::address(config, port);
     // Who asks while the log is awaited gets an answer, too.
     let transport = transport(&config.transport);
     let starting = command_api::starting_router(metrics.clone(), Arc::new(UuidV7), transport.clone());
@@ -69,7 +70,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         () = stop.cancelled() => return Ok(()),
     };
     let Parts { api, readers, background } =
-        Parts::wire(config, servers, &urls, &store, metrics.clone(), transport).await?;
+        Parts::wire(config, servers, &urls, &store, metrics.clone(), transport, &address).await?;
     let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
     let _starting = current.send_replace(if config.roles.contains(Role::Api) {
         command_api::router(api)
@@ -95,7 +96,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     tasks.close();
 
     // Nobody has to read it: a closed terminal is no reason to stop.
-    let _ = writeln!(std::io::stdout(), "{}", Banner { config, port, servers });
+    let _ = writeln!(std::io::stdout(), "{}", Banner { config, address: &address, servers });
     let draining = async {
         stop.cancelled().await;
         readiness.drain();

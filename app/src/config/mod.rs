@@ -3,6 +3,7 @@
 mod auth;
 pub mod effective;
 mod kafka;
+mod mail;
 mod postgres_url;
 mod reader;
 mod redis;
@@ -20,6 +21,7 @@ use messaging::signing::SigningKey;
 pub use self::auth::{Administrator, Auth};
 pub use self::effective::Effective;
 pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
+pub use self::mail::{Mail, Mails, SmtpUrl};
 pub use self::postgres_url::PostgresUrl;
 pub use self::reader::{Invalid, Problem};
 pub use self::redis::{Redis, RedisUrl};
@@ -56,6 +58,8 @@ pub struct Config {
     pub topics: Topics,
     /// What messages are signed with.
     pub signing_key: Option<SigningKey>,
+    /// Where mails go.
+    pub mail: Mail,
     /// Whether `serve` migrates before it starts.
     pub auto_migrate: bool,
     /// What this process does.
@@ -142,6 +146,7 @@ impl Config {
         let topics = kafka::topics(read);
         let signing_key =
             read.optional(&s::EVENT_SIGNING_KEY, |text| SigningKey::parse(text).map_err(str::to_owned));
+        let mail = mail::mail(read, host);
         let auth = auth::auth(read, host);
         let format = read.optional(&s::LOG_FORMAT, LogFormat::parse);
         let filter = read.value(&s::RUST_LOG, values::log_filter);
@@ -157,6 +162,7 @@ impl Config {
             kafka: kafka?,
             topics: topics?,
             signing_key,
+            mail: mail?,
             auto_migrate: auto_migrate?,
             roles: roles?,
             auth: auth?,

@@ -113,6 +113,9 @@ fn all_bad_values_are_told_at_once() {
         ("KAFKA_COMPRESSION", "zstd"),
         ("KAFKA_TOPIC_PARTITIONS", "0"),
         ("KAFKA_TOPIC_REPLICATION", "17"),
+        ("SMTP_URL", "http://h"),
+        ("MAIL_FROM", "annuaire"),
+        ("MAIL_LINK_BASE", "annuaire.example.org"),
         ("JWT_SECRET", "short"),
         ("ALLOW_OPEN", "1"),
         ("AUTH_MODE", "none"),
@@ -144,6 +147,7 @@ fn an_error_shows_no_secret() {
         ("DATABASE_URL", "mysql://u:hunter2@h/d"),
         ("DB_PASSWORD", "hunter2"),
         ("REDIS_URL", "http://u:hunter2@h"),
+        ("SMTP_URL", "smtp://u:hunter2@h/x"),
         ("KAFKA_SASL_PASSWORD", "hunter2"),
         ("KAFKA_OPT_SASL_PASSWORD", "hunter2"),
         ("KAFKA_OPT_ssl_key_pem", "hunter2"),
@@ -165,6 +169,8 @@ fn printing_the_configuration_shows_no_secret() {
         ("AUTH_MODE", "open"),
         ("REDIS_URL", "redis://:hunter2@h"),
         ("REDIS_PASSWORD", "hunter2"),
+        ("SMTP_URL", "smtps://u:hunter2@h"),
+        ("MAIL_FROM", "annuaire@example.org"),
         ("KAFKA_BROKERS", "h"),
         ("KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
         ("KAFKA_SASL_MECHANISM", "PLAIN"),
@@ -306,6 +312,26 @@ fn parts_of_redis_that_make_no_url_are_named() {
         sentence(&[("REDIS_URL", "redis://h/users")]),
         "redis://user:password@host:port/db or rediss://…, special characters percent-encoded, db a number"
     );
+}
+
+#[test]
+fn mails_go_through_a_server_or_to_files_on_this_machine_or_nowhere() {
+    let anywhere = [("HTTP_HOST", "0.0.0.0"), ("ALLOW_OPEN", "true")];
+    let files = ok(&[]);
+    assert!(matches!(files.mail.to, Mails::Files) && files.mail.is_possible());
+    assert_eq!(shown(&files, "MAIL_FROM"), "annuaire@localhost");
+    assert!(!ok(&anywhere).mail.is_possible());
+
+    let (smtp, sender) = (("SMTP_URL", "smtp://u:p@h:25"), ("MAIL_FROM", "annuaire@example.org"));
+    let config = ok(&[smtp, sender]);
+    assert!(matches!(&config.mail.to, Mails::Server(url) if url.masked() == "smtp://u:***@h:25"));
+    assert_eq!((shown(&config, "SMTP_URL").as_str(), config.mail.link_base), ("smtp://u:***@h:25", None));
+    assert_eq!(refused(&[smtp]), ["MAIL_FROM"]);
+    // Nobody is reached at 0.0.0.0.
+    assert_eq!(refused(&[&anywhere[..], &[smtp, sender]].concat()), ["MAIL_LINK_BASE"]);
+    let base = ("MAIL_LINK_BASE", "https://annuaire.example.org/");
+    let config = ok(&[&anywhere[..], &[smtp, sender, base]].concat());
+    assert_eq!(config.mail.link_base.as_deref(), Some("https://annuaire.example.org"));
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub enum Role {
     Api,
     /// Keeps the read models up to date.
     Projections,
-    /// Tells others, over Redis and Kafka, what happened.
+    /// Tells others, over Redis, Kafka and mail, what happened.
     Outbox,
 }
 

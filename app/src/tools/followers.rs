@@ -5,6 +5,7 @@ use event_store::LogId;
 use event_store::reader::Reader;
 use messaging::outbox::RedisStream;
 use messaging::outbox::kafka::Kafka;
+use messaging::outbox::mail::Mail;
 use projections::profile_cache::ProfileCache;
 use serde_json::{Value, json};
 use sqlx::types::Uuid;
@@ -14,8 +15,9 @@ use super::Tools;
 use super::print::time;
 use crate::config;
 
-/// Those that write to other servers; what they wrote last stands in `sink_progress`.
-pub(super) const SINKS: [&str; 3] = [ProfileCache::NAME, RedisStream::NAME, Kafka::NAME];
+/// Those that write to other servers; what they wrote last stands in `sink_progress` or, of mails, in
+/// `checkpoints`.
+pub(super) const SINKS: [&str; 4] = [ProfileCache::NAME, RedisStream::NAME, Kafka::NAME, Mail::NAME];
 
 /// One that follows the log.
 pub(super) struct Follower {
@@ -58,7 +60,9 @@ pub(super) async fn read(tools: &Tools) -> Result<(i64, Vec<Follower>), sqlx::Er
     let mut names: Vec<String> =
         sqlx::query_scalar("SELECT reader FROM checkpoints ORDER BY reader").fetch_all(&mut beside).await?;
     names.retain(|name| !SINKS.contains(&name.as_str()));
-    names.extend(SINKS.map(ToOwned::to_owned));
+    // Where no mail can be sent nobody leads that sink.
+    let mails = tools.config.mail.is_possible();
+    names.extend(SINKS.into_iter().filter(|name| *name != Mail::NAME || mails).map(ToOwned::to_owned));
     let LogId { id, generation } = super::log_id(&mut log).await?;
     let mut followers = Vec::with_capacity(names.len());
     for name in names {

@@ -1,6 +1,7 @@
 //! `annuaire doctor`: looks at everything the program needs, and says what to do.
 
 mod kafka;
+mod mail;
 mod postgres;
 mod redis;
 
@@ -76,6 +77,7 @@ pub(crate) async fn run(tools: &Tools, as_json: bool) -> Result<(), Fatal> {
     }
     checks.extend(redis::look(tools).await);
     checks.extend(kafka::look(tools).await);
+    checks.push(mail::look(tools).await);
     let has = |state| checks.iter().filter(|check| check.state == state).count();
     let problems = has(State::Problem);
     let text = if as_json {

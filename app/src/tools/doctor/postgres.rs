@@ -31,11 +31,12 @@ const LOG: [(&str, &str); 7] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 11] = [
+const READ_MODELS: [(&str, &str); 12] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("keyring.log_keys", "SELECT"),
     ("leaders", "SELECT, INSERT, UPDATE"),
     ("login_attempts", "SELECT, INSERT, UPDATE, DELETE"),
+    ("mails", "SELECT, INSERT, UPDATE, DELETE"),
     ("session_owners", "SELECT, INSERT, UPDATE"),
     ("sessions", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),

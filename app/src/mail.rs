@@ -1,0 +1,44 @@
+//! Wires the mails.
+
+use event_store::LogId;
+use event_store::reader::{Progress, Reader};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use messaging::outbox::mail::{self, Mail, MailOptions, Place, Post, Purpose};
+use sqlx::PgPool;
+
+use crate::config::{Config, Mails};
+use crate::fatal::Fatal;
+use crate::figures;
+
+/// The reader that sends mails, and how far it has come; [`None`] where none can be sent. Links lead to
+/// `own_address` where the settings say nothing else.
+pub(crate) async fn wire(
+    config: &Config,
+    own_address: &str,
+    log: LogId,
+    pool: &PgPool,
+) -> Result<Option<(Mail, Progress)>, Fatal> {
+    let post = match &config.mail.to {
+        Mails::None => return Ok(None),
+        Mails::Files => {
+            let folder = config.data_dir.join("mail");
+            tracing::info!("Mails are not sent but written to {}/: there is no SMTP_URL", folder.display());
+            Post::Folder(folder)
+        }
+        Mails::Server(url) => Post::Server(url.server().clone()),
+    };
+    for purpose in Purpose::ALL {
+        figures::begin_sink(Mail::NAME, purpose.name());
+    }
+    let key = mail::mail_key(pool).await.map_err(|e| Fatal::new("can't read the key of mails", e))?;
+    let link_base = config.mail.link_base.clone().unwrap_or_else(|| own_address.to_owned());
+    let options = MailOptions { post, from: config.mail.from.clone(), link_base, key };
+    let reader = Mail::new(options, log, pool.clone());
+    Ok(Some((reader, Progress::new(Mail::NAME, Place::new(pool.clone())))))
+}
+
+/// What is done beside it.
+pub(crate) fn work(pool: &PgPool) -> [BoxFuture<'static, ()>; 2] {
+    [figures::count_refused_mails(pool.clone()).boxed(), mail::keep_clear(pool.clone()).boxed()]
+}
