@@ -41,6 +41,10 @@ mod login_load;
 mod login_points;
 #[path = "journeys/logins.rs"]
 mod logins;
+#[path = "journeys/mail_points.rs"]
+mod mail_points;
+#[path = "journeys/mails.rs"]
+mod mails;
 #[path = "journeys/metrics.rs"]
 mod metrics;
 #[path = "journeys/outage.rs"]

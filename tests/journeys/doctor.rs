@@ -121,7 +121,7 @@ async fn the_doctor_asks_each_database_for_its_own_rights_and_tells_what_it_cann
             TO USER;
         GRANT USAGE ON SCHEMA keyring TO USER; GRANT SELECT ON keyring.log_keys TO USER;
         GRANT SELECT, INSERT, UPDATE ON session_owners TO USER;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, login_attempts, unknown_logins TO USER;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, login_attempts, unknown_logins, mails TO USER;
         GRANT DELETE ON users_v1 TO USER";
     let log = new_user(&pool, "log", log_rights).await;
     let models = new_user(&pool, "models", model_rights).await;

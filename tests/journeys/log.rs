@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Aggregate;
-use domain::user::{Changes, Command, NewUser, User};
+use domain::access::{self, Access};
+use domain::user::{Changes, Command, MAIL_EACH, NewUser, Registered, User, Verification};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, Reader, Runner, State, Trouble};
 use event_store::{
-    Appender, Commands, EventStore, Fold, IdSource, Metadata, NewEvent, Position, Proposal, Request, Step,
-    StreamId, SystemClock, UuidV7,
+    Appender, Clock, Commands, EventStore, Fold, IdSource, Metadata, NewEvent, Position, Proposal, Request,
+    Step, StreamId, SystemClock, UuidV7,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -26,13 +27,19 @@ pub(crate) struct Log {
     pub(crate) store: Arc<PostgresStore>,
     pub(crate) pool: PgPool,
     commands: Commands<User>,
+    access: Commands<Access>,
 }
 
 impl Log {
     pub(crate) async fn of(pool: &PgPool) -> Self {
         let store = Arc::new(PostgresStore::connect((*pool.connect_options()).clone()).await.unwrap());
         let appender = Appender::start(store.clone(), SystemClock, UuidV7);
-        Self { commands: Commands::new(store.clone(), appender), store, pool: pool.clone() }
+        Self {
+            commands: Commands::new(store.clone(), appender.clone()),
+            access: Commands::new(store.clone(), appender),
+            store,
+            pool: pool.clone(),
+        }
     }
 
     pub(crate) async fn create(&self, id: &str, fields: Value) {
@@ -45,6 +52,38 @@ impl Log {
     pub(crate) async fn change(&self, id: &str, fields: Value) {
         let changes: Changes = serde_json::from_value(fields).unwrap();
         self.run(id, Command::Change(Box::new(changes))).await;
+    }
+
+    /// A user who is to prove an e-mail address, for which a mail is asked.
+    pub(crate) async fn register(&self, id: &str, email: &str) {
+        let new = json!({ "id": id, "nom": "Dupont", "email": email });
+        let verification =
+            Verification { request: UuidV7.next(), at: SystemClock.now(), password_changes: 0 };
+        let registered = Registered { user: serde_json::from_value(new).unwrap(), verification };
+        self.run(id, Command::Register(Box::new(registered))).await;
+    }
+
+    /// Another mail for the same proof.
+    pub(crate) async fn ask_verification(&self, id: &str) {
+        // One a minute may be asked for.
+        let at = SystemClock.now() + MAIL_EACH;
+        let verification = Verification { request: UuidV7.next(), at, password_changes: 0 };
+        self.run(id, Command::RequestVerification(verification)).await;
+    }
+
+    /// A mail that gives another password, to who has one.
+    pub(crate) async fn ask_reset(&self, id: &str, email: &str) {
+        let password = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b6dWA";
+        let reset = json!({ "request": UuidV7.next(), "at": SystemClock.now(), "email": email,
+                            "ipAddress": "127.0.0.1" });
+        let commands = [
+            access::Command::SetPassword(serde_json::from_value(password.into()).unwrap()),
+            access::Command::RequestReset(serde_json::from_value(reset).unwrap()),
+        ];
+        for command in commands {
+            let request = Request::on(StreamId::new(Access::CATEGORY, id), command, Metadata::default());
+            self.access.execute(request).await.unwrap();
+        }
     }
 
     pub(crate) async fn delete(&self, id: &str) {

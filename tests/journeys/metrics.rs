@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::server::{Server, eventually};
 use crate::sinks::{Sinks, own_redis, shared_kafka};
 
-const READERS: [&str; 4] = ["users_v1", "profile_cache", "redis_stream", "kafka"];
+const READERS: [&str; 5] = ["users_v1", "profile_cache", "redis_stream", "kafka", "mail"];
 const CLIENTS: usize = 4;
 
 /// What `/metrics` showed at some time.
@@ -95,6 +95,8 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
         r#"annuaire_sink_heals_total{sink="kafka",reason="checkpoint_lost"}"#,
         r#"annuaire_sink_heals_total{sink="profile_cache",reason="cache_lost"}"#,
         r#"annuaire_dead_letters{queue="outbox"}"#,
+        r#"annuaire_dead_letters{queue="mail"}"#,
+        r#"annuaire_outbox_messages_total{sink="mail",topic="password_reset"}"#,
     ] {
         assert_eq!(start.text(series), "0", "{series}");
     }

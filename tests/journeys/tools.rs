@@ -326,7 +326,7 @@ async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
     let status = async || run_in(folder.path(), &["outbox", "status", "--json"], &variables).await;
     eventually("every sink has sent it", async || {
         let sinks = status().await.json()["sinks"].as_array().unwrap().clone();
-        sinks.len() == 3 && sinks.iter().all(|sink| sink["position"] == 1 && sink["lagEvents"] == 0)
+        sinks.len() == 4 && sinks.iter().all(|sink| sink["position"] == 1 && sink["lagEvents"] == 0)
     })
     .await;
     let status = status().await.json();

@@ -1,5 +1,5 @@
 //! What goes between the program and PostgreSQL goes through here, and can be held up at a statement of a
-//! login or of a refresh.
+//! login, of a refresh or of a mail.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,6 +24,12 @@ pub(crate) enum Statement {
     Rotate,
     /// Ends sessions of a user who was shut out, and those of logins under way.
     End,
+    /// Puts a mail down.
+    PutMail,
+    /// Notes what became of it.
+    SettleMail,
+    /// Moves the checkpoint of mails, where no read model is kept up.
+    PassMail,
 }
 
 /// Where a statement is held up.
@@ -45,6 +51,9 @@ impl Statement {
             () if says("INSERT INTO sessions (sid, user_id") => Some(Self::Begin),
             () if says("SET counter = counter + 1") => Some(Self::Rotate),
             () if says("INSERT INTO session_owners (user_id, user_floor") => Some(Self::End),
+            () if says("INSERT INTO mails") => Some(Self::PutMail),
+            () if says("UPDATE mails SET outcome") => Some(Self::SettleMail),
+            () if says("UPDATE checkpoints SET position") => Some(Self::PassMail),
             () => None,
         }
     }
