@@ -93,3 +93,5 @@ mod tools;
 mod traces;
 #[path = "journeys/users.rs"]
 mod users;
+#[path = "journeys/whole_life.rs"]
+mod whole_life;

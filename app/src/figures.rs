@@ -38,7 +38,10 @@ pub(crate) fn describe() {
         "annuaire_reader_state",
         "1 for the state that a reader is in: leading, standby, failing or stopped"
     );
-    describe_counter!("annuaire_outbox_messages_total", "Messages that a sink has taken, by topic, stream or purpose");
+    describe_counter!(
+        "annuaire_outbox_messages_total",
+        "Messages that a sink has taken, by topic, stream or purpose"
+    );
     describe_counter!("annuaire_sink_heals_total", "Losses that a sink found and made good by itself");
     describe_gauge!(
         "annuaire_dead_letters",

@@ -225,7 +225,7 @@ pub fn mail_of_access(event: &access::Event) -> Option<MailAsked<'_>> {
     use access::Event;
     match event {
         Event::ResetRequested(reset) => {
-            Some(MailAsked { purpose: Purpose::PasswordReset, to: &reset.email, request: reset.request })
+            Some(MailAsked { purpose: Purpose::PasswordReset, to: &reset.to.email, request: reset.request })
         }
         Event::PasswordSet(_)
         | Event::PasswordChanged(_)

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Aggregate;
-use domain::access::{self, Access};
-use domain::user::{Changes, Command, MAIL_EACH, NewUser, Registered, User, Verification};
+use domain::access::{self, Access, Origin};
+use domain::user::{Changes, Command, NewUser, User};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, Reader, Runner, State, Trouble};
 use event_store::{
-    Appender, Clock, Commands, EventStore, Fold, IdSource, Metadata, NewEvent, Position, Proposal, Request,
-    Step, StreamId, SystemClock, UuidV7,
+    Appender, Commands, EventStore, Fold, IdSource, Metadata, NewEvent, Position, Proposal, Request, Step,
+    StreamId, SystemClock, UuidV7,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -57,28 +57,24 @@ impl Log {
     /// A user who is to prove an e-mail address, for which a mail is asked.
     pub(crate) async fn register(&self, id: &str, email: &str) {
         let new = json!({ "id": id, "nom": "Dupont", "email": email });
-        let verification =
-            Verification { request: UuidV7.next(), at: SystemClock.now(), password_changes: 0 };
-        let registered = Registered { user: serde_json::from_value(new).unwrap(), verification };
-        self.run(id, Command::Register(Box::new(registered))).await;
+        let user = serde_json::from_value(new).unwrap();
+        self.run(id, Command::Register { user, request: UuidV7.next() }).await;
     }
 
-    /// Another mail for the same proof.
+    /// A mail that asks for a proof, to who has none yet.
     pub(crate) async fn ask_verification(&self, id: &str) {
-        // One a minute may be asked for.
-        let at = SystemClock.now() + MAIL_EACH;
-        let verification = Verification { request: UuidV7.next(), at, password_changes: 0 };
-        self.run(id, Command::RequestVerification(verification)).await;
+        let request = UuidV7.next();
+        self.run(id, Command::RequestVerification { request, password_changes: 0 }).await;
     }
 
     /// A mail that gives another password, to who has one.
     pub(crate) async fn ask_reset(&self, id: &str, email: &str) {
         let password = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b6dWA";
-        let reset = json!({ "request": UuidV7.next(), "at": SystemClock.now(), "email": email,
-                            "ipAddress": "127.0.0.1" });
+        let to = serde_json::from_value(json!({ "email": email })).unwrap();
+        let from = Origin { ip_address: [127, 0, 0, 1].into(), user_agent: None };
         let commands = [
             access::Command::SetPassword(serde_json::from_value(password.into()).unwrap()),
-            access::Command::RequestReset(serde_json::from_value(reset).unwrap()),
+            access::Command::RequestReset { request: UuidV7.next(), to, from },
         ];
         for command in commands {
             let request = Request::on(StreamId::new(Access::CATEGORY, id), command, Metadata::default());

@@ -87,7 +87,7 @@ async fn each_mail_arrives_once_with_a_link_of_which_the_hash_is_kept(pool: PgPo
     log.create("u2", json!({ "email": "u2@example.com" })).await;
     log.ask_reset("u2", "u2@example.com").await;
     log.change("u2", json!({ "nom": "Martin" })).await;
-    log.ask_verification("u1").await;
+    log.ask_verification("u2").await;
     settled(&pool, 3).await;
 
     let mails = post.mails();
