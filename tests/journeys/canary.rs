@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use self::scanner::{Canary, find};
 use self::spray::everywhere;
+use crate::mails::{LINK_BASE, MailServer, token};
 use crate::second_factor::{App, recovery_codes};
 use crate::server::{Server, annuaire, answer, eventually, text, url};
 use crate::sessions::{Tokens, anywhere, let_pass};
@@ -34,6 +35,7 @@ struct Person {
     matricule: String,
     email: String,
     telephone: String,
+    street: String,
     password: String,
     new_password: String,
     wrong_password: String,
@@ -46,6 +48,7 @@ impl Person {
             matricule: format!("U{n}"),
             email: format!("{}@example.com", fresh("mail")),
             telephone: format!("+22{}", fastrand::u64(10_u64.pow(17)..10_u64.pow(18))),
+            street: fresh("rue "),
             password: fresh("right-password-"),
             new_password: fresh("next-password-"),
             wrong_password: fresh("wrong-password-"),
@@ -56,6 +59,7 @@ impl Person {
         vec![
             Canary::personal("an e-mail address", &self.email),
             Canary::personal("a telephone number", &self.telephone),
+            Canary::personal("a postal address", &self.street),
             Canary::secret("a password", &self.password),
             Canary::secret("a new password", &self.new_password),
             Canary::secret("a wrong password", &self.wrong_password),
@@ -68,7 +72,7 @@ fn fresh(name: &str) -> String {
 }
 
 /// The secrets of the process itself, by the settings they stand in.
-fn settings(database: &str) -> (Vec<(&'static str, String)>, Vec<Canary>) {
+fn settings(database: &str, mails: u16, mail_password: &str) -> (Vec<(&'static str, String)>, Vec<Canary>) {
     let mut url = url::Url::parse(database).unwrap();
     let database_password = fresh("database");
     url.set_password(Some(&database_password)).unwrap();
@@ -83,6 +87,7 @@ fn settings(database: &str) -> (Vec<(&'static str, String)>, Vec<Canary>) {
         Canary::secret("JWT_SECRET_PREVIOUS", &oldest),
         Canary::secret("EVENT_SIGNING_KEY", &key),
         Canary::secret("ADMIN_PASSWORD", &admin),
+        Canary::secret("SMTP_URL's password", mail_password),
     ];
     let variables = vec![
         ("DATABASE_URL", url.to_string()),
@@ -92,6 +97,10 @@ fn settings(database: &str) -> (Vec<(&'static str, String)>, Vec<Canary>) {
         ("ADMIN_MATRICULE", "boss".to_owned()),
         ("ADMIN_PASSWORD", admin),
         ("AUTH_MODE", "open".to_owned()),
+        ("SELF_REGISTRATION", "true".to_owned()),
+        ("SMTP_URL", format!("smtp://annuaire:{mail_password}@localhost:{mails}")),
+        ("MAIL_FROM", "annuaire@example.org".to_owned()),
+        ("MAIL_LINK_BASE", LINK_BASE.to_owned()),
         ("TRUST_PROXY", "127.0.0.0/8,::1/128".to_owned()),
         ("RUST_LOG", LOUD.to_owned()),
     ];
@@ -99,7 +108,13 @@ fn settings(database: &str) -> (Vec<(&'static str, String)>, Vec<Canary>) {
 }
 
 /// A person's life: each way that a user goes, with what goes wrong on it. Returns tokens that were given.
-async fn live(server: &Server, pool: &PgPool, person: &mut Person, other: &str) -> Vec<Canary> {
+async fn live(
+    server: &Server,
+    mails: &MailServer,
+    pool: &PgPool,
+    person: &mut Person,
+    other: &str,
+) -> Vec<Canary> {
     let new = json!({ "matricule": person.matricule, "nom": "Dupont", "email": person.email,
                       "password": person.password });
     let (status, created) = answer(server.post("/", &new)).await;
@@ -139,6 +154,7 @@ async fn live(server: &Server, pool: &PgPool, person: &mut Person, other: &str) 
     }
     let_pass(pool, 11).await;
     assert_eq!(server.refreshed(&first.refresh).await, None);
+    let links = by_mail(server, mails, person).await;
     let suspend = server.put(&format!("{path}/status"), &json!({ "status": "suspended" }));
     assert_eq!(answer(suspend).await.0, 200);
     refusals.push(log_in(&person.new_password).await);
@@ -146,7 +162,27 @@ async fn live(server: &Server, pool: &PgPool, person: &mut Person, other: &str) 
         assert!(status >= 400, "{status} {body}");
         assert_eq!(find(&person.canaries(), "a refusal", &body.to_string()), [] as [&str; 0]);
     }
-    [first, second].into_iter().flat_map(of_tokens).chain(second_factor).collect()
+    [first, second].into_iter().flat_map(of_tokens).chain(second_factor).chain(links).collect()
+}
+
+/// A postal address, and what mails are for: a proof of the e-mail address, another password.
+async fn by_mail(server: &Server, mails: &MailServer, person: &Person) -> Vec<Canary> {
+    let path = format!("/{}", person.id);
+    let address = json!({ "line1": person.street, "city": "Niamey", "country": "Niger" });
+    assert_eq!(answer(server.post(&format!("{path}/addresses"), &address)).await.0, 201);
+    let before = mails.mails().len();
+    let ask = server.post(&format!("{path}/email/verification"), &json!({}));
+    assert_eq!(ask.send().await.unwrap().status(), 202);
+    let proof = token(mails.has(before + 1).await.last().unwrap()).0;
+    let verify = server.post("/email/verify", &json!({ "token": proof }));
+    assert_eq!(verify.header("x-forwarded-for", anywhere()).send().await.unwrap().status(), 204);
+    let forget = server.post("/password/forgot", &json!({ "email": person.email }));
+    assert_eq!(forget.header("x-forwarded-for", anywhere()).send().await.unwrap().status(), 202);
+    let reset = token(mails.has(before + 2).await.last().unwrap()).0;
+    let body = json!({ "token": reset, "newPassword": person.new_password });
+    let request = server.post("/password/reset", &body).header("x-forwarded-for", anywhere());
+    assert_eq!(request.send().await.unwrap().status(), 204);
+    vec![Canary::secret("the link of a proof", proof), Canary::secret("the link of a reset", reset)]
 }
 
 /// A second factor is set up, and taken away with one of the codes for who loses the app.
@@ -326,7 +362,10 @@ async fn no_secret_comes_out_and_personal_values_only_where_they_belong(pool: Pg
     let folder = tempfile::tempdir().unwrap();
     let redis = own_redis(folder.path()).await;
     let sinks = Sinks::new(&pool, redis.url(), shared_kafka()).await;
-    let (variables, mut canaries) = settings(&url(&pool));
+    let mail_password = fresh("mail-password-");
+    let mails =
+        MailServer::start_with(json!({ "port": 0, "user": "annuaire", "password": mail_password })).await;
+    let (variables, mut canaries) = settings(&url(&pool), mails.port, &mail_password);
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let server = sinks.server(&variables).await;
@@ -336,7 +375,7 @@ async fn no_secret_comes_out_and_personal_values_only_where_they_belong(pool: Pg
     let first = json!({ "matricule": "first", "nom": "X", "email": other });
     assert_eq!(answer(server.post("/", &first)).await.0, 201);
     for person in &mut people {
-        let tokens = live(&server, &pool, person, &other).await;
+        let tokens = live(&server, &mails, &pool, person, &other).await;
         canaries.extend(tokens);
         canaries.extend(person.canaries());
         other.clone_from(&person.email);

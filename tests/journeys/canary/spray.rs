@@ -119,5 +119,20 @@ fn ways_in(client: &Client, base: &str, user: &str, canary: &Canary) -> Vec<Requ
     all.push(send(Method::GET, &format!("/schemas/{encoded}/{encoded}")));
     all.push(send(Method::PUT, &format!("{one}/roles/{encoded}%20")));
     all.push(send(Method::GET, &format!("/password/reset/{encoded}")));
+    // Links of mails, addresses, histories.
+    for (path, body) in [
+        ("/password/forgot", json!({ "email": [value], "matricule": { "x": value } })),
+        ("/password/reset", json!({ "token": value, "newPassword": value })),
+        ("/password/reset", json!({ "token": value, "newPassword": "corridor vers la mer" })),
+        ("/email/verify", json!({ "token": value })),
+        ("/register", json!({ "email": value, "password": value, "nom": [value] })),
+        (&format!("{one}/addresses"), json!({ "line1": format!("{value}\u{7}"), "city": [value] })),
+    ] {
+        all.push(with(Method::POST, path, &body));
+    }
+    let address = format!("{one}/addresses/{encoded}");
+    all.push(with(Method::PUT, &address, &json!({ "city": value })));
+    all.push(send(Method::DELETE, &address));
+    all.push(send(Method::GET, &format!("{one}/history?after={encoded}")));
     all.into_iter().map(|it| it.header("x-forwarded-for", anywhere())).collect()
 }
