@@ -1,10 +1,11 @@
 //! Wires the mails.
 
+use domain::mail::Purpose;
 use event_store::LogId;
 use event_store::reader::{Progress, Reader};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use messaging::outbox::mail::{self, Mail, MailOptions, Place, Post, Purpose};
+use messaging::outbox::mail::{self, Mail, MailOptions, Place, Post};
 use sqlx::PgPool;
 
 use crate::config::{Config, Mails};

@@ -11,21 +11,17 @@ mod events;
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
+use crate::mail;
 use crate::password::PasswordHash;
 
 pub use events::{
     Code, Ending, Event, Factor, FailureReason, LoggedIn, LoginFailed, LoginName, MfaConfirmed, MfaEnrolled,
     MfaRemoved, Origin, PasswordChanged, PasswordReset, PasswordSet, ResetRequested, ResetTo, SessionEnded,
 };
-
-/// How soon after a mail another one to the same user may be asked for.
-pub const MAIL_EACH: TimeDelta = TimeDelta::minutes(1);
-/// How many links are good at a time.
-const LINKS: usize = 5;
 
 /// In the place of a user's id, before what tells apart where failures of users that there are not come
 /// from. No id begins so.
@@ -58,7 +54,7 @@ pub enum Command {
         /// The new one.
         to: PasswordHash,
     },
-    /// Asks for a mail that gives another password, unless one was asked for [just now](MAIL_EACH).
+    /// Asks for a mail that gives another password, unless one was asked for [just now](crate::mail::EACH).
     RequestReset {
         /// The mail.
         request: Uuid,
@@ -241,7 +237,7 @@ impl Aggregate for Access {
             // Asked again after an answer that was lost; or the password has changed meanwhile.
             Command::SetPassword(_) | Command::Rehash { .. } => return Ok(vec![]),
             Command::RequestReset { request, to, from } => {
-                if self.resets.last().is_some_and(|last| at - last.at < MAIL_EACH) {
+                if self.resets.last().is_some_and(|last| at - last.at < mail::EACH) {
                     return Ok(vec![]);
                 }
                 Event::ResetRequested(ResetRequested { request, at, to, from })
@@ -296,7 +292,7 @@ impl Aggregate for Access {
             Event::PasswordChanged(PasswordChanged { hash, .. })
             | Event::PasswordReset(PasswordReset { hash, .. }) => self.change_password(hash),
             Event::ResetRequested(reset) => {
-                if self.resets.len() == LINKS {
+                if self.resets.len() == mail::LINKS {
                     self.resets.remove(0);
                 }
                 self.resets.push(reset.clone());

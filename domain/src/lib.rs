@@ -13,6 +13,7 @@ pub mod aggregate;
 #[cfg(test)]
 mod given;
 pub mod ids;
+pub mod mail;
 pub mod password;
 pub mod user;
 pub mod values;

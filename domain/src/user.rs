@@ -15,7 +15,7 @@ mod address;
 mod events;
 mod profile;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::aggregate::{Aggregate, Claim};
@@ -32,8 +32,6 @@ pub use profile::{Profile, Status, full_name};
 
 /// How many addresses a user may have.
 pub const ADDRESSES: usize = 50;
-/// How soon after a mail another one to the same address may be asked for.
-pub const MAIL_EACH: TimeDelta = TimeDelta::minutes(1);
 
 /// The namespace of what names a user in a path: ids and matricules together.
 pub const LOOKUP: &str = "lookup";
@@ -78,7 +76,7 @@ pub enum Command {
     },
     /// Takes an address away.
     DeleteAddress(Uuid),
-    /// Asks for a mail that proves the e-mail address, unless one was asked for [just now](MAIL_EACH).
+    /// Asks for a mail that proves the e-mail address, unless one was asked for [just now](crate::mail::EACH).
     RequestVerification {
         /// The mail.
         request: Uuid,

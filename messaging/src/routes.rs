@@ -1,6 +1,7 @@
 //! THE table: which messages an event becomes.
 
 use domain::access::{self, LoggedIn};
+use domain::mail::Purpose;
 use domain::user::{
     AddressDeleted, Changes, Deleted, EmailVerified, Event, MfaSwitched, RoleAssigned, RoleRemoved,
     StatusChanged, User, Verification, VerificationRequested,
@@ -10,7 +11,6 @@ use event_store::{Recorded, Step};
 use uuid::Uuid;
 
 use crate::distributor;
-use crate::outbox::mail::Purpose;
 use crate::payloads::{AccessEvent, FieldChanges, ProfileEvent, TopicEvent, UserEvent};
 
 /// The topic of [`Message::UserEvents`].

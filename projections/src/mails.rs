@@ -1,38 +1,9 @@
 //! Mails whose links prove something, and who forgot a password: rows beside the log, since what proves is
 //! secret and short-lived. The sink of mails writes the first, requests write the second.
 
-use std::time::Duration;
-
+use domain::mail::Purpose;
 use sqlx::PgPool;
-use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
-
-/// What the link of a mail is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Another password.
-    PasswordReset,
-    /// To prove the e-mail address.
-    EmailVerification,
-}
-
-impl Purpose {
-    fn stored(self) -> &'static str {
-        match self {
-            Self::PasswordReset => "password_reset",
-            Self::EmailVerification => "email_verification",
-        }
-    }
-
-    /// How long a link is good.
-    #[must_use]
-    pub fn good_for(self) -> Duration {
-        match self {
-            Self::PasswordReset => Duration::from_mins(30),
-            Self::EmailVerification => Duration::from_hours(24),
-        }
-    }
-}
 
 /// What a link stands for.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -45,20 +16,15 @@ pub struct Link {
 
 /// The link whose text has this SHA-256, unless it is too old.
 pub async fn find(pool: &PgPool, purpose: Purpose, token_hash: &[u8]) -> Result<Option<Link>, sqlx::Error> {
-    let good_for = PgInterval { months: 0, days: 0, microseconds: microseconds(purpose.good_for()) };
     sqlx::query_as(
         "SELECT user_id, request FROM mails
-         WHERE token_hash = $1 AND purpose = $2 AND requested_at > clock_timestamp() - $3",
+         WHERE token_hash = $1 AND purpose = $2 AND requested_at > clock_timestamp() - make_interval(mins => $3)",
     )
     .bind(token_hash)
-    .bind(purpose.stored())
-    .bind(good_for)
+    .bind(purpose.name())
+    .bind(purpose.minutes())
     .fetch_optional(pool)
     .await
-}
-
-fn microseconds(time: Duration) -> i64 {
-    time.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 /// Who forgot a password, as it was entered.

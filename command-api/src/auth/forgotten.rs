@@ -11,17 +11,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use domain::access::{Access, Command, LoginName, Origin, ResetTo};
+use domain::mail::Purpose;
 use domain::password::Password;
 use domain::user::User;
 use event_store::{Commands, ExecuteError, IdempotencyKey, Metadata, Request, StreamId};
-use projections::mails::{self, Forgotten, Link, Purpose};
+use projections::mails::{self, Forgotten, Link};
 use projections::sessions::Floor;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 
 use super::body::text;
-use super::links;
+use super::links::{self, Token};
 use super::login::{claim, origin, request};
 use super::password::end_sessions;
 use super::schemas::{ForgottenBody, ResetBody};
@@ -61,7 +62,8 @@ pub(super) async fn forget(
 ) -> Result<Response, ApiError> {
     let name = read(body.fields)?;
     links::need_mails(&api)?;
-    Try::count(&api.pool, "forgotten from", client.address).await?;
+    // Counts, whatever becomes of it.
+    Try::of_address(&api.pool, "forgotten from", client.address).await?;
     let Origin { ip_address, user_agent } = origin(client.address, &headers);
     let forgotten = Forgotten {
         id: api.ids.next(),
@@ -101,8 +103,12 @@ pub(super) async fn reset(
     let new = text(&mut fields, "newPassword")?;
     let new = new.ok_or_else(|| ApiError::invalid("newPassword", "mot de passe attendu"))?;
     let new = Password::parse(&new).map_err(|wrong| ApiError::invalid("newPassword", wrong.to_string()))?;
-    Try::count(&api.pool, "link from", client.address).await?;
-    let Link { user_id, request: mail } = links::find(&api, Purpose::PasswordReset, &token).await?;
+    links::tried(&api, client, change(&api, &cause, &token, new)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn change(api: &Arc<Api>, cause: &Cause, token: &Token, new: Password) -> Result<(), ApiError> {
+    let Link { user_id, request: mail } = links::find(api, Purpose::PasswordReset, token).await?;
     // Before the work of hashing: who is shut out, or has another address since, gets no password by it.
     let user = api.users.current(&StreamId::new(User::CATEGORY, &user_id)).await?;
     let profile = user.state.active().ok_or(ApiError::InvalidToken)?;
@@ -114,13 +120,13 @@ pub(super) async fn reset(
     let to = api.auth.passwords.hash(new).await?;
     let command = Command::ResetPassword { request: mail, to };
     let command = request(&user_id, command, cause.metadata_of(&user_id));
+    let api = api.clone();
     to_the_end(async move {
         let after = api.auth.access.execute(command).await?.after;
         let floor = Floor::Password { version: after.version, kept: None };
         end_sessions(&api, &user_id, floor).await
     })
-    .await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    .await?
 }
 
 /// Keeps asking for a mail to each who forgot a password.

@@ -2,12 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use projections::mails::{self, Link, Purpose};
+use domain::mail::Purpose;
+use projections::mails::{self, Link};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::body::text;
+use super::throttle::Try;
 use crate::Api;
+use crate::client::Client;
 use crate::error::ApiError;
 
 /// What the link of a mail holds.
@@ -24,6 +27,20 @@ pub(super) async fn find(api: &Api, purpose: Purpose, token: &Token) -> Result<L
     let bytes: Option<[u8; 32]> = URL_SAFE_NO_PAD.decode(&token.0).ok().and_then(|it| it.try_into().ok());
     let hash = Sha256::digest(bytes.ok_or(ApiError::InvalidToken)?);
     mails::find(&api.pool, purpose, &hash).await?.ok_or(ApiError::InvalidToken)
+}
+
+/// Does what a link may allow: a wrong one counts, as a login does that fails.
+pub(super) async fn tried<T>(
+    api: &Api,
+    client: Client,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let attempt = Try::of_address(&api.pool, "link from", client.address).await?;
+    let done = work.await;
+    if !matches!(done, Err(ApiError::InvalidToken)) {
+        attempt.give_back(&api.pool).await?;
+    }
+    done
 }
 
 /// Refuses where no mail can be sent.

@@ -49,10 +49,11 @@ impl Try {
         }
     }
 
-    /// Counts something that an address may do as often as logins may fail, whatever becomes of it.
-    pub(crate) async fn count(pool: &PgPool, what: &str, from: IpAddr) -> Result<(), ApiError> {
-        match sessions::try_login(pool, &[key(what, &network(from))], MOST).await? {
-            Attempt::Taken(_) => Ok(()),
+    /// Takes a try of something else that an address may do as often as logins may fail.
+    pub(crate) async fn of_address(pool: &PgPool, what: &str, from: IpAddr) -> Result<Self, ApiError> {
+        let keys = vec![key(what, &network(from))];
+        match sessions::try_login(pool, &keys, MOST).await? {
+            Attempt::Taken(taken) => Ok(Self { keys, taken }),
             Attempt::TooMany(retry_after) => Err(ApiError::RateLimited { retry_after: retry_after.into() }),
         }
     }

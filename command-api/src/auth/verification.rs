@@ -8,14 +8,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use domain::access::Access;
+use domain::mail::Purpose;
 use domain::user::{Command, User};
 use event_store::{Request, StreamId};
-use projections::mails::{Link, Purpose};
+use projections::mails::Link;
 
 use super::caller::Caller;
-use super::links;
+use super::links::{self, Token};
 use super::schemas::LinkBody;
-use super::throttle::Try;
 use crate::Api;
 use crate::administrators;
 use crate::body::JsonObject;
@@ -82,8 +82,12 @@ pub(super) async fn verify(
 ) -> Result<Response, ApiError> {
     let mut fields = body.fields;
     let token = links::token(&mut fields)?;
-    Try::count(&api.pool, "link from", client.address).await?;
-    let Link { user_id, request } = links::find(&api, Purpose::EmailVerification, &token).await?;
+    links::tried(&api, client, prove(&api, &cause, &token)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn prove(api: &Api, cause: &Cause, token: &Token) -> Result<(), ApiError> {
+    let Link { user_id, request } = links::find(api, Purpose::EmailVerification, token).await?;
     let stream = StreamId::new(User::CATEGORY, &user_id);
     let User::Living(profile) = &*api.users.current(&stream).await?.state else {
         return Err(ApiError::InvalidToken);
@@ -95,7 +99,7 @@ pub(super) async fn verify(
         return Err(ApiError::InvalidToken);
     }
     let command = Request::on(stream, Command::VerifyEmail { request }, cause.metadata_of(&user_id));
-    let verified = administrators::execute(&api, command).await?;
+    let verified = administrators::execute(api, command).await?;
     api.progress.reaches(verified.after.position, PATIENCE).await;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(())
 }

@@ -56,7 +56,8 @@ pub(super) async fn register(
     auth::need_mails(&api)?;
     let key = key_with_password(&api, &terms, &body);
     let (user, password) = fields::registration(body.fields, &api.ids.next().to_string())?;
-    auth::Try::count(&api.pool, "registration from", client.address).await?;
+    // Counts, whatever becomes of it.
+    auth::Try::of_address(&api.pool, "registration from", client.address).await?;
     let hash = api.auth.passwords.hash(password).await?;
     let stream = StreamId::new(User::CATEGORY, user.id.as_str());
     let command = Command::Register { user: user.into(), request: api.ids.next() };

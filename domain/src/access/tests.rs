@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use chrono::TimeDelta;
+
 use super::*;
 use crate::given::given;
 

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::json;
 
+use chrono::TimeDelta;
+
 use super::*;
 use crate::ids::CustomerId;
 use crate::values::{AvatarUrl, Patch, Preferences, Sexe, UserType};

@@ -1,5 +1,7 @@
 //! Registration, addresses, proofs of e-mail addresses.
 
+use chrono::TimeDelta;
+
 use super::tests::{awa, change, changed, email, text};
 use super::*;
 use crate::given::given;

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::{
     ADDRESSES, Address, AddressDeleted, AddressKept, AdministratorConfirmed, Changes, Command, Deleted,
-    EmailVerified, Event, MAIL_EACH, MfaSwitched, NewUser, Registered, Rejection, RoleAssigned, RoleRemoved,
+    EmailVerified, Event, MfaSwitched, NewUser, Registered, Rejection, RoleAssigned, RoleRemoved,
     StatusChanged, Verification, VerificationRequested,
 };
 use crate::ids::{CustomerId, Matricule, UserId};
+use crate::mail;
 use crate::values::{AvatarUrl, Email, Invalid, Preferences, RoleName, Sexe, Text, UserType, Username};
 
 /// Everything that is known of a living user.
@@ -63,9 +64,6 @@ pub struct Profile {
     /// Whether the user registered and nobody has let the user in yet.
     pub is_registering: bool,
 }
-
-/// How many links are good at a time.
-const LINKS: usize = 5;
 
 /// Whether a living user may log in: only an active one may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,7 +196,7 @@ impl Profile {
             Command::RequestVerification { request, password_changes } => {
                 let verification = Verification { request, at, password_changes };
                 let email = self.email.clone().ok_or(Rejection::NoEmail)?;
-                let is_due = |last: &Verification| at - last.at >= MAIL_EACH;
+                let is_due = |last: &Verification| at - last.at >= mail::EACH;
                 (!self.email_verified && self.verifications.last().is_none_or(is_due))
                     .then_some(Event::VerificationRequested(VerificationRequested { email, verification }))
             }
@@ -250,7 +248,7 @@ impl Profile {
                 self.addresses.remove(address_id);
             }
             Event::VerificationRequested(VerificationRequested { verification, .. }) => {
-                if self.verifications.len() == LINKS {
+                if self.verifications.len() == mail::LINKS {
                     self.verifications.remove(0);
                 }
                 self.verifications.push(verification.clone());

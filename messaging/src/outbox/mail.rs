@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 pub use self::letter::Sender;
-pub use self::link::{MailKey, Purpose};
+pub use self::link::MailKey;
 pub use self::rows::{Place, keep_clear, mail_key};
 pub use self::smtp::{Security, SmtpServer, try_server};
 

@@ -1,13 +1,14 @@
 //! What a mail says.
 
 use chrono::{DateTime, Utc};
+use domain::mail::Purpose;
 use domain::values::Email;
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::{Address, error};
 use uuid::Uuid;
 
-use super::link::{Purpose, Token};
+use super::link::Token;
 
 /// Who mails are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Stationery<'_> {
         token: &Token,
     ) -> Result<Letter, Unusable> {
         let to: Address = to.as_str().parse().map_err(|_| Unusable)?;
-        let link = format!("{}{}?token={}", self.link_base, purpose.path(), token.text());
+        let link = format!("{}{}?token={}", self.link_base, path(purpose), token.text());
         let message = Message::builder()
             .message_id(Some(format!("<{event_id}@{}>", self.from.domain())))
             .date(at.into())
@@ -81,6 +82,14 @@ impl Letter {
     /// Whether only a server that knows more than ASCII can take it.
     pub(super) fn is_ascii(&self) -> bool {
         self.bytes.is_ascii() && AsRef::<str>::as_ref(&self.to).is_ascii()
+    }
+}
+
+/// Where the link leads, behind the base of all links.
+const fn path(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::PasswordReset => "/password/reset",
+        Purpose::EmailVerification => "/email/verify",
     }
 }
 

@@ -1,52 +1,13 @@
-//! What a mail is for, and what the link in it proves.
+//! What the link in a mail holds.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::mail::Purpose;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
-
-/// What a mail is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To get another password.
-    PasswordReset,
-    /// To prove an e-mail address.
-    EmailVerification,
-}
-
-impl Purpose {
-    /// Each of them.
-    pub const ALL: [Self; 2] = [Self::PasswordReset, Self::EmailVerification];
-
-    /// Its name in the table `mails` and in metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PasswordReset => "password_reset",
-            Self::EmailVerification => "email_verification",
-        }
-    }
-
-    /// How long the link is good from when it was asked for, in minutes.
-    #[must_use]
-    pub const fn minutes(self) -> i32 {
-        match self {
-            Self::PasswordReset => 30,
-            Self::EmailVerification => 24 * 60,
-        }
-    }
-
-    /// Where the link leads, behind the base of all links.
-    pub(super) const fn path(self) -> &'static str {
-        match self {
-            Self::PasswordReset => "/password/reset",
-            Self::EmailVerification => "/email/verify",
-        }
-    }
-}
 
 /// What links are made of; made with the log.
 #[derive(Clone)]

@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::access::{self, Access};
 use domain::administrators::Administrators;
+use domain::mail::Purpose;
 use domain::user::{self, User};
 use domain::values::Email;
 use event_store::reader::Failure;
 use event_store::{Position, StoreError, StoredEvent};
 use uuid::Uuid;
 
-use super::link::Purpose;
 use crate::outbox::of_tomorrow;
 use crate::routes::{self, MailAsked};
 
