@@ -30,14 +30,15 @@ const SESSION_CONNECTIONS: u32 = 8;
 pub(crate) async fn wire(
     settings: &config::Auth,
     access: Commands<Access>,
+    log: &PgPool,
     pool: &PgPool,
 ) -> Result<Auth, Fatal> {
     let durable = event_store::postgres::durable_pool((*pool.connect_options()).clone(), SESSION_CONNECTIONS);
-    let key = sessions::refresh_key(pool)
+    let key = sessions::refresh_key(log)
         .await
         .map_err(|e| Fatal::new("can't read the key of refresh tokens", e))?;
     let mfa_key =
-        sessions::mfa_key(pool).await.map_err(|e| Fatal::new("can't read the key of second factors", e))?;
+        sessions::mfa_key(log).await.map_err(|e| Fatal::new("can't read the key of second factors", e))?;
     Ok(Auth {
         mode: settings.mode,
         open_profiles: settings.open_profiles,

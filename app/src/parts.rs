@@ -134,7 +134,8 @@ impl Parts {
 
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
         let api = Api {
-            auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), &pool).await?,
+            auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), store.pool(), &pool)
+                .await?,
             users: Commands::new(log.clone(), appender.clone()),
             administrators: Commands::new(log.clone(), appender),
             store: log,

@@ -54,7 +54,7 @@ pub enum Command {
         /// The new one.
         to: PasswordHash,
     },
-    /// Asks for a mail that gives another password, unless one was asked for [just now](crate::mail::EACH).
+    /// Asks for a mail that gives another password, unless enough were asked for just now.
     RequestReset {
         /// The mail.
         request: Uuid,
@@ -237,7 +237,7 @@ impl Aggregate for Access {
             // Asked again after an answer that was lost; or the password has changed meanwhile.
             Command::SetPassword(_) | Command::Rehash { .. } => return Ok(vec![]),
             Command::RequestReset { request, to, from } => {
-                if self.resets.last().is_some_and(|last| at - last.at < mail::EACH) {
+                if !mail::is_due(self.resets.iter().map(|it| it.at), at) {
                     return Ok(vec![]);
                 }
                 Event::ResetRequested(ResetRequested { request, at, to, from })
@@ -292,7 +292,7 @@ impl Aggregate for Access {
             Event::PasswordChanged(PasswordChanged { hash, .. })
             | Event::PasswordReset(PasswordReset { hash, .. }) => self.change_password(hash),
             Event::ResetRequested(reset) => {
-                if self.resets.len() == mail::LINKS {
+                if self.resets.len() == mail::MOST {
                     self.resets.remove(0);
                 }
                 self.resets.push(reset.clone());

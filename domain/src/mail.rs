@@ -1,11 +1,19 @@
 //! Mails with a link that proves something, once.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
-/// How soon after a mail another one for the same purpose may be asked for.
-pub const EACH: TimeDelta = TimeDelta::minutes(1);
-/// How many links of a user are good at a time, for a purpose.
-pub const LINKS: usize = 5;
+/// How soon after a mail another one to the same user may be asked for, for the same purpose.
+const EACH: TimeDelta = TimeDelta::minutes(1);
+/// How many may be asked for within an hour, and how many links are good at a time: so nobody makes a link
+/// worthless within its first hour by asking for others.
+pub(crate) const MOST: usize = 5;
+
+/// Whether another mail may be asked for, so long after those before it (the oldest first).
+pub(crate) fn is_due(before: impl DoubleEndedIterator<Item = DateTime<Utc>>, at: DateTime<Utc>) -> bool {
+    let ages: Vec<TimeDelta> = before.rev().take(MOST).map(|it| at - it).collect();
+    ages.first().is_none_or(|last| *last >= EACH)
+        && ages.get(MOST - 1).is_none_or(|fifth| *fifth >= TimeDelta::hours(1))
+}
 
 /// What a mail is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,7 +76,7 @@ pub enum Command {
     },
     /// Takes an address away.
     DeleteAddress(Uuid),
-    /// Asks for a mail that proves the e-mail address, unless one was asked for [just now](crate::mail::EACH).
+    /// Asks for a mail that proves the e-mail address, unless enough were asked for just now.
     RequestVerification {
         /// The mail.
         request: Uuid,

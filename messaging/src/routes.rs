@@ -3,7 +3,7 @@
 use domain::access::{self, LoggedIn};
 use domain::mail::Purpose;
 use domain::user::{
-    AddressDeleted, Changes, Deleted, EmailVerified, Event, MfaSwitched, RoleAssigned, RoleRemoved,
+    AddressDeleted, Changes, Deleted, EmailVerified, Event, MfaSwitched, Profile, RoleAssigned, RoleRemoved,
     StatusChanged, User, Verification, VerificationRequested,
 };
 use domain::values::Email;
@@ -56,9 +56,13 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             UserEvents(UserEvent::registered(profile, &registered.user, at)),
             Topic(TopicEvent::user_created(profile)),
         ],
-        (Event::Changed(changes), _, User::Living(profile)) => {
+        (Event::Changed(changes), before, User::Living(profile)) => {
             let fields = fields(changes);
-            let updated_fields = fields.names();
+            let mut updated_fields = fields.names();
+            // Whoever has another address has yet to prove it.
+            if matches!(before, User::Living(before) if before.email_verified) && !profile.email_verified {
+                updated_fields.push("emailVerified");
+            }
             [
                 fields.in_stream.then(|| Stream(ProfileEvent::updated(profile, step))),
                 UserEvent::updated(&profile.id, fields.core, at).map(UserEvents),
@@ -87,31 +91,26 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             Topic(TopicEvent::user_role_changed(profile, Some(role), None, actor)),
         ],
         (Event::AddressAdded(kept), _, User::Living(profile)) => {
-            vec![UserEvents(UserEvent::address_added(&profile.id, kept, at))]
+            change(profile, "addresses", UserEvent::address_added(&profile.id, kept, at))
         }
         (Event::AddressUpdated(kept), _, User::Living(profile)) => {
-            vec![UserEvents(UserEvent::address_updated(&profile.id, kept, at))]
+            change(profile, "addresses", UserEvent::address_updated(&profile.id, kept, at))
         }
         (Event::AddressDeleted(AddressDeleted { address_id }), _, User::Living(profile)) => {
-            vec![UserEvents(UserEvent::address_deleted(&profile.id, *address_id, at))]
+            change(profile, "addresses", UserEvent::address_deleted(&profile.id, *address_id, at))
         }
         (Event::VerificationRequested(VerificationRequested { email, .. }), _, User::Living(profile)) => {
             vec![UserEvents(UserEvent::verification_requested(&profile.id, email, at))]
         }
         (Event::EmailVerified(EmailVerified { email, .. }), _, User::Living(profile)) => {
-            vec![
-                UserEvents(UserEvent::email_verified(&profile.id, email, at)),
-                Topic(TopicEvent::user_updated(profile, vec!["emailVerified"])),
-            ]
+            change(profile, "emailVerified", UserEvent::email_verified(&profile.id, email, at))
         }
-        (Event::MfaEnabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => vec![
-            UserEvents(UserEvent::mfa_enabled(&profile.id, *mfa_type, at)),
-            Topic(TopicEvent::user_updated(profile, vec!["mfaEnabled"])),
-        ],
-        (Event::MfaDisabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => vec![
-            UserEvents(UserEvent::mfa_disabled(&profile.id, *mfa_type, at)),
-            Topic(TopicEvent::user_updated(profile, vec!["mfaEnabled"])),
-        ],
+        (Event::MfaEnabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => {
+            change(profile, "mfaEnabled", UserEvent::mfa_enabled(&profile.id, *mfa_type, at))
+        }
+        (Event::MfaDisabled(MfaSwitched { mfa_type }), _, User::Living(profile)) => {
+            change(profile, "mfaEnabled", UserEvent::mfa_disabled(&profile.id, *mfa_type, at))
+        }
         (Event::Deleted(Deleted {}), User::Living(before), _) => vec![
             Stream(ProfileEvent::deleted(before, step)),
             UserEvents(UserEvent::deleted(&before.id, before.status, at)),
@@ -139,6 +138,11 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
         | (Event::StatusChanged(_), _, User::Unregistered | User::Deleted { .. })
         | (Event::Deleted(_), User::Unregistered | User::Deleted { .. }, _) => vec![],
     }
+}
+
+/// What has a message of its own on `user.events`, and changes one field.
+fn change<'a>(profile: &'a Profile, field: &'static str, event: UserEvent<'a>) -> Vec<Message<'a>> {
+    vec![Message::UserEvents(event), Message::Topic(TopicEvent::user_updated(profile, vec![field]))]
 }
 
 /// What an event of how a user gets in says to others: on `user.events`, and on a topic of its own.

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 /// What a link stands for.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The user.
     pub user_id: String,
@@ -16,19 +16,20 @@ pub struct Link {
 
 /// The link whose text has this SHA-256, unless it is too old.
 pub async fn find(pool: &PgPool, purpose: Purpose, token_hash: &[u8]) -> Result<Option<Link>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as!(
+        Link,
         "SELECT user_id, request FROM mails
          WHERE token_hash = $1 AND purpose = $2 AND requested_at > clock_timestamp() - make_interval(mins => $3)",
+        token_hash,
+        purpose.name(),
+        purpose.minutes()
     )
-    .bind(token_hash)
-    .bind(purpose.name())
-    .bind(purpose.minutes())
     .fetch_optional(pool)
     .await
 }
 
 /// Who forgot a password, as it was entered.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forgotten {
     /// What tells it from others.
     pub id: Uuid,
@@ -45,32 +46,34 @@ pub struct Forgotten {
 /// Puts it down, alike whether there is such a user or not.
 pub async fn put_down(pool: &PgPool, forgotten: &Forgotten) -> Result<(), sqlx::Error> {
     let Forgotten { id, name, ip_address, user_agent, metadata } = forgotten;
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO forgotten_passwords (id, name, ip_address, user_agent, metadata)
          VALUES ($1, $2, $3, $4, $5)",
+        id,
+        name,
+        ip_address,
+        user_agent.as_deref(),
+        metadata
     )
-    .bind(id)
-    .bind(name)
-    .bind(ip_address)
-    .bind(user_agent)
-    .bind(metadata)
     .execute(pool)
     .await?;
     Ok(())
 }
 
 /// The `limit` oldest of those that nobody has seen to.
-pub async fn to_see_to(pool: &PgPool, limit: i64) -> Result<Vec<Forgotten>, sqlx::Error> {
-    sqlx::query_as(
+pub async fn to_see_to(pool: &PgPool, limit: usize) -> Result<Vec<Forgotten>, sqlx::Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    sqlx::query_as!(
+        Forgotten,
         "SELECT id, name, ip_address, user_agent, metadata FROM forgotten_passwords ORDER BY asked_at LIMIT $1",
+        limit
     )
-    .bind(limit)
     .fetch_all(pool)
     .await
 }
 
 /// It was seen to.
 pub async fn seen_to(pool: &PgPool, id: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM forgotten_passwords WHERE id = $1").bind(id).execute(pool).await?;
+    sqlx::query!("DELETE FROM forgotten_passwords WHERE id = $1", id).execute(pool).await?;
     Ok(())
 }

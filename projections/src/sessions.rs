@@ -20,7 +20,7 @@ pub use attempts::{
     Attempt, UnknownLogins, count_unknown, give_back, note_unknown, noted_unknown, too_many, try_login,
 };
 pub(crate) use endings::follow;
-pub use own::{LiveSession, began_within, end_of_user, of_user};
+pub use own::{LiveSession, began_within, is_of_user, of_user};
 pub use rotation::{Refreshed, refresh};
 
 /// How long a session lasts, however often it is refreshed (days).
@@ -244,18 +244,19 @@ pub async fn end_below(
     Ok(())
 }
 
-/// The key that refresh tokens of this log are derived from.
-pub async fn refresh_key(pool: &PgPool) -> Result<[u8; 32], sqlx::Error> {
-    let key = sqlx::query_scalar!("SELECT key FROM keyring.log_keys WHERE name = 'refresh'")
-        .fetch_one(pool)
-        .await?;
-    key.try_into().map_err(|_| sqlx::Error::Decode("a key has 32 bytes".into()))
+/// The key that refresh tokens of this log are derived from, where the log is.
+pub async fn refresh_key(log: &PgPool) -> Result<[u8; 32], sqlx::Error> {
+    key(log, "refresh").await
 }
 
-/// The key that the secrets of second factors of this log are derived from.
-pub async fn mfa_key(pool: &PgPool) -> Result<[u8; 32], sqlx::Error> {
-    let key: Vec<u8> =
-        sqlx::query_scalar("SELECT key FROM keyring.log_keys WHERE name = 'mfa'").fetch_one(pool).await?;
+/// The key that the secrets of second factors of this log are derived from, where the log is.
+pub async fn mfa_key(log: &PgPool) -> Result<[u8; 32], sqlx::Error> {
+    key(log, "mfa").await
+}
+
+async fn key(log: &PgPool, name: &str) -> Result<[u8; 32], sqlx::Error> {
+    let key =
+        sqlx::query_scalar!("SELECT key FROM keyring.log_keys WHERE name = $1", name).fetch_one(log).await?;
     key.try_into().map_err(|_| sqlx::Error::Decode("a key has 32 bytes".into()))
 }
 

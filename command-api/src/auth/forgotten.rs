@@ -13,16 +13,17 @@ use domain::Aggregate;
 use domain::access::{Access, Command, LoginName, Origin, ResetTo};
 use domain::mail::Purpose;
 use domain::password::Password;
-use domain::user::User;
-use event_store::{Commands, ExecuteError, IdempotencyKey, Metadata, Request, StreamId};
+use domain::user::{self, User};
+use event_store::{Commands, ExecuteError, IdempotencyKey, Metadata, Position, Request, StreamId};
 use projections::mails::{self, Forgotten, Link};
 use projections::sessions::Floor;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
 
 use super::body::text;
-use super::links::{self, Token};
+use super::links;
 use super::login::{claim, origin, request};
 use super::password::end_sessions;
 use super::schemas::{ForgottenBody, ResetBody};
@@ -38,10 +39,11 @@ use crate::tasks::to_the_end;
 /// How often it is looked whether there is somebody to send a mail to.
 const LOOK_EACH: Duration = Duration::from_secs(1);
 /// How many are looked up at once.
-const LOOKED_UP: i64 = 100;
+const LOOKED_UP: usize = 100;
 
-/// Sends a mail to who forgot the password, if there is such a user who may log in and has an e-mail address;
-/// at most one a minute. The answer is the same for all others.
+/// Sends a mail to who forgot the password, if there is such a user who may log in and has an e-mail address that
+/// is proven or was there from the beginning; one a minute, five an hour. Who registered and has proven none yet
+/// gets that mail once more. The answer is the same for all others.
 #[utoipa::path(
     post,
     path = "/password/forgot",
@@ -90,7 +92,14 @@ fn read(mut fields: Map<String, Value>) -> Result<LoginName, ApiError> {
     operation_id = "resetPassword",
     tag = "authentication",
     request_body = ResetBody,
-    responses((status = 204, description = "It is changed."), refusals::Reset),
+    responses(
+        (
+            status = 204,
+            description = "It is changed.",
+            headers(("X-Event-Position" = i64, description = "Where the command stands in the log.")),
+        ),
+        refusals::Reset,
+    ),
 )]
 pub(super) async fn reset(
     State(api): State<Arc<Api>>,
@@ -103,30 +112,46 @@ pub(super) async fn reset(
     let new = text(&mut fields, "newPassword")?;
     let new = new.ok_or_else(|| ApiError::invalid("newPassword", "mot de passe attendu"))?;
     let new = Password::parse(&new).map_err(|wrong| ApiError::invalid("newPassword", wrong.to_string()))?;
-    links::tried(&api, client, change(&api, &cause, &token, new)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    // Also when the client goes away: a link that is good would count as a wrong one.
+    let position = to_the_end(async move {
+        links::tried(&api, client, async {
+            let Link { user_id, request } = links::find(&api, Purpose::PasswordReset, &token).await?;
+            change(&api, &cause.metadata_of(&user_id), &user_id, request, new).await
+        })
+        .await
+    })
+    .await??;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert("x-event-position", position.get().into());
+    Ok(response)
 }
 
-async fn change(api: &Arc<Api>, cause: &Cause, token: &Token, new: Password) -> Result<(), ApiError> {
-    let Link { user_id, request: mail } = links::find(api, Purpose::PasswordReset, token).await?;
+async fn change(
+    api: &Api,
+    metadata: &Metadata,
+    user_id: &str,
+    mail: Uuid,
+    new: Password,
+) -> Result<Position, ApiError> {
     // Before the work of hashing: who is shut out, or has another address since, gets no password by it.
-    let user = api.users.current(&StreamId::new(User::CATEGORY, &user_id)).await?;
-    let profile = user.state.active().ok_or(ApiError::InvalidToken)?;
-    let now = api.auth.access.current(&StreamId::new(Access::CATEGORY, &user_id)).await?;
-    let asked = now.state.resets.iter().find(|it| it.request == mail).ok_or(ApiError::InvalidToken)?;
-    if asked.to.email_changes != profile.email_changes {
-        return Err(ApiError::InvalidToken);
-    }
+    may_reset(api, user_id, mail).await?;
     let to = api.auth.passwords.hash(new).await?;
-    let command = Command::ResetPassword { request: mail, to };
-    let command = request(&user_id, command, cause.metadata_of(&user_id));
-    let api = api.clone();
-    to_the_end(async move {
-        let after = api.auth.access.execute(command).await?.after;
-        let floor = Floor::Password { version: after.version, kept: None };
-        end_sessions(&api, &user_id, floor).await
-    })
-    .await?
+    // That takes a while, in which somebody may have put another address in the place of one that a thief reads.
+    may_reset(api, user_id, mail).await?;
+    let command = request(user_id, Command::ResetPassword { request: mail, to }, metadata.clone());
+    let after = api.auth.access.execute(command).await?.after;
+    let floor = Floor::Password { version: after.version, kept: None };
+    end_sessions(api, user_id, floor).await?;
+    Ok(after.position)
+}
+
+/// Whether the link of a mail is good for another password.
+async fn may_reset(api: &Api, user_id: &str, mail: Uuid) -> Result<(), ApiError> {
+    let access = api.auth.access.current(&StreamId::new(Access::CATEGORY, user_id)).await?;
+    let asked = access.state.resets.iter().find(|it| it.request == mail).ok_or(ApiError::InvalidToken)?;
+    let user = api.users.current(&StreamId::new(User::CATEGORY, user_id)).await?;
+    let profile = user.state.active().ok_or(ApiError::InvalidToken)?;
+    if asked.to.email_changes == profile.email_changes { Ok(()) } else { Err(ApiError::InvalidToken) }
 }
 
 /// Keeps asking for a mail to each who forgot a password.
@@ -135,45 +160,71 @@ pub async fn see_to_forgotten_passwords(users: Commands<User>, access: Commands<
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         again.tick().await;
-        if let Err(error) = see_to(&users, &access, &pool).await {
-            let error = error.cause();
-            tracing::warn!(error, "Could not see to who forgot a password, will try again");
-        }
+        while see_to(&users, &access, &pool).await == Ok(LOOKED_UP) {}
     }
 }
 
-async fn see_to(users: &Commands<User>, access: &Commands<Access>, pool: &PgPool) -> Result<(), ApiError> {
-    for forgotten in mails::to_see_to(pool, LOOKED_UP).await? {
-        if let Some(request) = ask(users, &forgotten).await? {
-            match access.execute(request).await {
-                Ok(_) => {}
-                // Nothing of this is a refusal.
-                Err(ExecuteError::Rejected(rejection)) => return Err(ApiError::internal(rejection)),
-                Err(error) => return Err(error.into()),
+/// Sees to some of them; how many there were. What the log can't do now is left for later, what it can't do at
+/// all is told and left out: it must not be in the way of others.
+async fn see_to(users: &Commands<User>, access: &Commands<Access>, pool: &PgPool) -> Result<usize, ()> {
+    let later = |error: &ApiError| {
+        let error = error.cause();
+        tracing::warn!(error, "Could not see to who forgot a password, will try again");
+    };
+    let some = mails::to_see_to(pool, LOOKED_UP).await.map_err(|error| later(&error.into()))?;
+    for forgotten in &some {
+        match ask(users, access, forgotten).await {
+            Ok(()) => {}
+            Err(error @ ApiError::Unavailable(_)) => {
+                later(&error);
+                return Err(());
+            }
+            Err(error) => {
+                let (cause, code) = (error.cause(), error.status().1);
+                tracing::error!(error = cause, code, "Could not see to somebody who forgot a password");
             }
         }
-        mails::seen_to(pool, forgotten.id).await?;
+        mails::seen_to(pool, forgotten.id).await.map_err(|error| later(&error.into()))?;
     }
-    Ok(())
+    Ok(some.len())
 }
 
-/// What is asked of the log for them; nothing where nobody gets a mail.
-async fn ask(users: &Commands<User>, forgotten: &Forgotten) -> Result<Option<Request<Command>>, ApiError> {
+/// Asks for a mail, if there is such a user who can get one.
+async fn ask(
+    users: &Commands<User>,
+    access: &Commands<Access>,
+    forgotten: &Forgotten,
+) -> Result<(), ApiError> {
     let Forgotten { id, name, ip_address, user_agent, metadata } = forgotten;
     let name: LoginName = serde_json::from_str(name).map_err(ApiError::internal)?;
-    let Some(claim) = claim(&name) else { return Ok(None) };
-    let Some(holder) = users.holder(&claim).await? else { return Ok(None) };
+    let Some(claim) = claim(&name) else { return Ok(()) };
+    let Some(holder) = users.holder(&claim).await? else { return Ok(()) };
     let user = users.current(&holder).await?;
-    let Some((profile, email)) = user.state.active().and_then(|it| Some((it, it.email.clone()?))) else {
-        return Ok(None);
+    let User::Living(profile) = &*user.state else { return Ok(()) };
+    let metadata: Metadata = serde_json::from_str(metadata).map_err(ApiError::internal)?;
+    // Asked again by another node, or by this one after it was killed: the log knows it.
+    let key = Some(IdempotencyKey::new(&["forgotten password", &id.to_string()], b""));
+    if profile.is_registering {
+        // Who can't log in yet has no other way to get that mail once more.
+        let now = access.current(&StreamId::new(Access::CATEGORY, holder.id())).await?;
+        let password_changes = now.state.password_changes;
+        let command = user::Command::RequestVerification { request: *id, password_changes };
+        return match users.execute(Request { key, ..Request::on(holder, command, metadata) }).await {
+            // There is no address any more.
+            Ok(_) | Err(ExecuteError::Rejected(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+    }
+    // An address that was changed and not proven may be a thief's who found a session open.
+    let is_trusted = profile.email_verified || profile.email_changes == 0;
+    let (Some(email), true, Some(_)) = (profile.email.clone(), is_trusted, user.state.active()) else {
+        return Ok(());
     };
     let to =
         ResetTo { email, email_changes: profile.email_changes, customer_id: profile.customer_id.clone() };
     let ip_address = ip_address.parse().map_err(ApiError::internal)?;
     let from = Origin { ip_address, user_agent: user_agent.clone() };
-    let metadata: Metadata = serde_json::from_str(metadata).map_err(ApiError::internal)?;
-    // Asked again by another node, or by this one after it was killed: the log knows it.
-    let key = IdempotencyKey::new(&["forgotten password", &id.to_string()], b"");
     let command = Command::RequestReset { request: *id, to, from };
-    Ok(Some(Request { key: Some(key), ..request(holder.id(), command, metadata) }))
+    access.execute(Request { key, ..request(holder.id(), command, metadata) }).await?;
+    Ok(())
 }

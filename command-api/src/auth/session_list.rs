@@ -6,16 +6,16 @@ use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use domain::access::Ending;
+use domain::access::{Command, Ending};
 use event_store::IfMatch;
 use projections::sessions as rows;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::caller::Caller;
+use super::login::request;
 use super::named::{Named, named};
 use super::schemas;
-use super::sessions::note_end;
 use crate::conditions::Cause;
 use crate::error::ApiError;
 use crate::openapi::refusals;
@@ -68,10 +68,15 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, ApiError> {
     let Named { id, .. } = named(&api, &caller, name, &IfMatch::Any).await?;
     let end = async move {
-        let ended = rows::end_of_user(&api.auth.durable, sid, &id).await?;
         // That of somebody else is none of this user's: nobody learns that it is there.
-        let ended = ended.ok_or(ApiError::NoSuchRoute)?;
-        note_end(&api, cause.metadata(), sid, Some(&ended), Ending::Revoked).await
+        if !rows::is_of_user(&api.pool, sid, &id).await? {
+            return Err(ApiError::NoSuchRoute);
+        }
+        // First the log: should this process end before the row is changed, a reader of the log sees to it.
+        let command = Command::EndSession { session: sid, why: Ending::Revoked };
+        api.auth.access.execute(request(&id, command, cause.metadata())).await?;
+        rows::end(&api.auth.durable, sid).await?;
+        Ok(())
     };
     to_the_end(end).await??;
     Ok(StatusCode::NO_CONTENT)

@@ -10,7 +10,7 @@ use domain::Aggregate;
 use domain::access::Access;
 use domain::mail::Purpose;
 use domain::user::{Command, User};
-use event_store::{Request, StreamId};
+use event_store::{Executed, Request, StreamId};
 use projections::mails::Link;
 
 use super::caller::Caller;
@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::conditions::{Cause, Terms};
 use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
+use crate::tasks::to_the_end;
 use crate::users::{self, Name};
 
 /// How long the answer waits until queries see what it says.
@@ -72,7 +73,18 @@ pub(super) async fn request(
     operation_id = "verifyEmail",
     tag = "authentication",
     request_body = LinkBody,
-    responses((status = 204, description = "The address is proven."), refusals::Link),
+    responses(
+        (
+            status = 204,
+            description = "The address is proven.",
+            headers(
+                ("ETag" = String, description = "The user's version, in quotes."),
+                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
+                ("X-Projection-Lag" = String, description = "`true` where queries do not see it yet."),
+            ),
+        ),
+        refusals::Link,
+    ),
 )]
 pub(super) async fn verify(
     State(api): State<Arc<Api>>,
@@ -82,11 +94,15 @@ pub(super) async fn verify(
 ) -> Result<Response, ApiError> {
     let mut fields = body.fields;
     let token = links::token(&mut fields)?;
-    links::tried(&api, client, prove(&api, &cause, &token)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    // Also when the client goes away: a link that is good would count as a wrong one.
+    let verified = {
+        let api = api.clone();
+        to_the_end(async move { links::tried(&api, client, prove(&api, &cause, &token)).await }).await??
+    };
+    Ok(users::tell(&api, PATIENCE, &verified, StatusCode::NO_CONTENT.into_response()).await)
 }
 
-async fn prove(api: &Api, cause: &Cause, token: &Token) -> Result<(), ApiError> {
+async fn prove(api: &Api, cause: &Cause, token: &Token) -> Result<Executed<User>, ApiError> {
     let Link { user_id, request } = links::find(api, Purpose::EmailVerification, token).await?;
     let stream = StreamId::new(User::CATEGORY, &user_id);
     let User::Living(profile) = &*api.users.current(&stream).await?.state else {
@@ -99,7 +115,5 @@ async fn prove(api: &Api, cause: &Cause, token: &Token) -> Result<(), ApiError> 
         return Err(ApiError::InvalidToken);
     }
     let command = Request::on(stream, Command::VerifyEmail { request }, cause.metadata_of(&user_id));
-    let verified = administrators::execute(api, command).await?;
-    api.progress.reaches(verified.after.position, PATIENCE).await;
-    Ok(())
+    Ok(administrators::execute(api, command).await?)
 }

@@ -150,14 +150,14 @@ pub(super) async fn add(
 /// The address that the first of several requests with one key had added.
 async fn added_then(api: &Api, executed: &Executed<User>) -> Result<Uuid, ApiError> {
     let before = api.users.load(&executed.stream, executed.after.version - 1).await?;
-    let (before, after) = (addresses(&before.state), addresses(&executed.after.state));
+    let (before, after) = (profile(&before.state), profile(&executed.after.state));
     let added = after.and_then(|it| {
         it.addresses.keys().find(|id| before.is_none_or(|before| !before.addresses.contains_key(id)))
     });
     added.copied().ok_or_else(|| ApiError::internal("a repeated addition of an address added none"))
 }
 
-fn addresses(user: &User) -> Option<&Profile> {
+fn profile(user: &User) -> Option<&Profile> {
     match user {
         User::Living(profile) => Some(profile),
         User::Unregistered | User::Deleted { .. } => None,
@@ -249,7 +249,7 @@ async fn shown(
     status: StatusCode,
     id: Uuid,
 ) -> Result<Response, ApiError> {
-    let address = addresses(&executed.after.state).and_then(|it| it.addresses.get(&id));
+    let address = profile(&executed.after.state).and_then(|it| it.addresses.get(&id));
     let address =
         address.ok_or_else(|| ApiError::internal(format!("no address {id} after a command on it")))?;
     let response = answer::json(status, &AddressShown::of(id, address))?;

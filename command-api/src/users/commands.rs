@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use domain::Aggregate;
+use domain::password::PasswordHash;
 use domain::user::{Command, LOOKUP, Rejection, User};
 use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -31,6 +32,7 @@ use crate::conditions::Terms;
 use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
 use crate::query::Parameters;
+use crate::tasks::to_the_end;
 
 /// What JavaScript's `encodeURIComponent` encodes of an id.
 pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -69,22 +71,33 @@ pub(super) async fn create(
         Some(password) => Some(api.auth.passwords.hash(password).await?),
         None => None,
     };
-    let executed = api
-        .users
-        .execute(Request {
-            stream: StreamId::new(User::CATEGORY, user.id.as_str()),
-            command: Command::Create(user.into()),
-            new_stream: true,
-            if_match: terms.if_match.clone(),
-            found_by: None,
-            key,
-            metadata: terms.metadata(),
-        })
-        .await?;
-    if let Some(hash) = password {
-        auth::set_first(&api, terms.metadata(), executed.stream.id(), hash).await?;
-    }
+    let stream = StreamId::new(User::CATEGORY, user.id.as_str());
+    let request = Request {
+        new_stream: true,
+        if_match: terms.if_match.clone(),
+        key,
+        ..Request::on(stream, Command::Create(user.into()), terms.metadata())
+    };
+    let executed = with_password(&api, request, password).await?;
     created(&api, &terms, &executed).await
+}
+
+/// Carries out a command that makes a user, who may bring a password.
+pub(super) async fn with_password(
+    api: &Arc<Api>,
+    request: Request<Command>,
+    password: Option<PasswordHash>,
+) -> Result<Executed<User>, ApiError> {
+    let Some(hash) = password else { return Ok(api.users.execute(request).await?) };
+    let api = api.clone();
+    // Also when the client goes away: the user would be there without the password.
+    to_the_end(async move {
+        let metadata = request.metadata.clone();
+        let executed = api.users.execute(request).await?;
+        auth::set_first(&api, metadata, executed.stream.id(), hash).await?;
+        Ok(executed)
+    })
+    .await?
 }
 
 /// Answers with a user that there was not before.

@@ -102,7 +102,15 @@ pub(super) async fn show(
         return Err(ApiError::User(Rejection::NotFound));
     }
     let access = StreamId::new(Access::CATEGORY, stream.id());
-    let Place { user, access: ways_in } = after.unwrap_or_default();
+    // Of one moment: what happens between two pages is on neither.
+    let of_now = || async {
+        let ways_in = api.auth.access.current(&access).await?;
+        Ok::<_, ApiError>(Place { user: user.version + 1, access: ways_in.version + 1 })
+    };
+    let Place { user, access: ways_in } = match after {
+        Some(place) => place,
+        None => of_now().await?,
+    };
     // One more of each tells whether there is another page.
     let (mut events, others) = tokio::try_join!(
         api.store.read_stream_back(&stream, user, limit + 1),
@@ -144,12 +152,6 @@ fn asked(parameters: &Parameters) -> Result<(usize, Option<Place>), ApiError> {
 struct Place {
     user: Version,
     access: Version,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { user: Version::MAX, access: Version::MAX }
-    }
 }
 
 impl Place {

@@ -8,7 +8,7 @@ use domain::Aggregate;
 use domain::user::{Command, User};
 use event_store::{Request, StreamId};
 
-use super::commands::{created, key_with_password};
+use super::commands::{created, key_with_password, with_password};
 use super::fields;
 use super::profile::ProfileBody;
 use super::schemas::RegistrationBody;
@@ -67,7 +67,6 @@ pub(super) async fn register(
         key,
         ..Request::on(stream, command, terms.metadata())
     };
-    let executed = api.users.execute(request).await?;
-    auth::set_first(&api, terms.metadata(), executed.stream.id(), hash).await?;
+    let executed = with_password(&api, request, Some(hash)).await?;
     created(&api, &terms, &executed).await
 }

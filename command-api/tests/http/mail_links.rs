@@ -180,6 +180,58 @@ async fn a_link_is_worthless_after_its_time_another_password_or_another_address(
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn no_link_goes_to_an_address_that_was_changed_and_not_proven(pool: PgPool) {
+    let open = service(&pool).await;
+    user(&pool, "u1").await;
+    let guarded = guarded_service(&pool).await;
+    assert_eq!(open.put("/u1", &json!({ "email": "thief@example.org" })).await.status, 200);
+    let before = events(&pool).await;
+    assert_eq!(guarded.forget(json!({ "email": "thief@example.org" })).await.status, 202);
+    see_to_all(&pool).await;
+    assert_eq!(events(&pool).await, before);
+    assert_eq!(open.send("POST", "/u1/email/verification", &[], "").await.status, 202);
+    let link = link(&pool, "email_verification").await;
+    assert_eq!(guarded.verify(&link).await.status, 204);
+    assert_eq!(guarded.forget(json!({ "email": "thief@example.org" })).await.status, 202);
+    see_to_all(&pool).await;
+    assert_eq!(events(&pool).await, before + 3);
+}
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn who_registered_gets_the_mail_once_more_without_logging_in(pool: PgPool) {
+    let service = guarded_service(&pool).await;
+    let body = json!({ "matricule": "M1", "nom": "Bio", "email": "bio@example.org", "password": PASSWORD });
+    assert_eq!(service.post("/register", &body).await.status, 201);
+    let make_older =
+        "UPDATE events SET data = convert_to(replace(convert_from(data, 'UTF8'), $1, $2), 'UTF8')
+                      WHERE type = 'user.registered'";
+    let at: String =
+        sqlx::query_scalar("SELECT data -> 'verification' ->> 'at' FROM events_readable LIMIT 1")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    sqlx::query(make_older).bind(at).bind("2020-01-01T00:00:00Z").execute(&pool).await.unwrap();
+    // One that has not read the event before.
+    assert_eq!(service.forget(json!({ "email": "bio@example.org" })).await.status, 202);
+    see_to_all(&pool).await;
+    let link = link(&pool, "email_verification").await;
+    assert_eq!(guarded_service(&pool).await.verify(&link).await.status, 204);
+    assert_eq!(service.log_in("matricule", "M1", PASSWORD).await.status, 200);
+}
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn one_that_cannot_be_seen_to_is_in_nobodys_way(pool: PgPool) {
+    user(&pool, "u1").await;
+    let before = events(&pool).await;
+    let service = guarded_service(&pool).await;
+    assert_eq!(service.forget(json!({ "matricule": "M-u1" })).await.status, 202);
+    sqlx::query("UPDATE forgotten_passwords SET name = '{}'").execute(&pool).await.unwrap();
+    assert_eq!(service.forget(json!({ "matricule": "M-u1" })).await.status, 202);
+    see_to_all(&pool).await;
+    assert_eq!(events(&pool).await, before + 1);
+}
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn nothing_tells_whether_there_is_such_a_user(pool: PgPool) {
     let open = service(&pool).await;
     user(&pool, "u1").await;

@@ -72,12 +72,18 @@ fn a_link_proves_once_and_only_the_address_it_went_to() {
 }
 
 #[test]
-fn one_mail_is_asked_for_in_a_minute_and_none_once_proven() {
+fn one_mail_is_asked_for_in_a_minute_five_in_an_hour_and_none_once_proven() {
     let ask = || Command::RequestVerification { request: Uuid::from_u128(3), password_changes: 0 };
     let user = |seconds| vec![Event::Created(awa().into()), requested(1, seconds)];
     given::<User>(user(-59)).when(ask()).then_events([]);
     given::<User>(user(-60)).when(ask()).then_events([requested(3, 0)]);
     given::<User>([user(-60), vec![verified(MAIL)]].concat()).when(ask()).then_events([]);
+    let many = |last: i64| {
+        let requests = (1..=5_i64).map(|it| requested(1, (it - 5) * 600 + last));
+        [vec![Event::Created(awa().into())], requests.collect()].concat()
+    };
+    given::<User>(many(-60)).when(ask()).then_events([]);
+    given::<User>(many(-1200)).when(ask()).then_events([requested(3, 0)]);
     let nobody = NewUser { email: None, ..awa() };
     given::<User>([Event::Created(nobody.into())]).when(ask()).then_rejected(Rejection::NoEmail);
 }
@@ -159,5 +165,8 @@ fn the_second_factor_is_noted_once() {
 #[test]
 fn who_has_another_address_has_yet_to_prove_it() {
     let other = Changes { email: Patch::Set(email("autre@example.org")), ..Changes::default() };
-    given::<User>([registered(), verified(MAIL)]).when(change(other.clone())).then_events([changed(other)]);
+    let before = || vec![registered(), verified(MAIL), status(Status::Active)];
+    given::<User>(before()).when(change(other.clone())).then_events([changed(other.clone())]);
+    let user = given::<User>([before(), vec![changed(other)]].concat()).state();
+    assert_eq!(user.active().map(|it| (it.email_verified, it.email_changes)), Some((false, 1)));
 }

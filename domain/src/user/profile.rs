@@ -196,8 +196,8 @@ impl Profile {
             Command::RequestVerification { request, password_changes } => {
                 let verification = Verification { request, at, password_changes };
                 let email = self.email.clone().ok_or(Rejection::NoEmail)?;
-                let is_due = |last: &Verification| at - last.at >= mail::EACH;
-                (!self.email_verified && self.verifications.last().is_none_or(is_due))
+                let is_due = mail::is_due(self.verifications.iter().map(|it| it.at), at);
+                (!self.email_verified && is_due)
                     .then_some(Event::VerificationRequested(VerificationRequested { email, verification }))
             }
             Command::VerifyEmail { request } => return self.verify(request),
@@ -248,7 +248,7 @@ impl Profile {
                 self.addresses.remove(address_id);
             }
             Event::VerificationRequested(VerificationRequested { verification, .. }) => {
-                if self.verifications.len() == mail::LINKS {
+                if self.verifications.len() == mail::MOST {
                     self.verifications.remove(0);
                 }
                 self.verifications.push(verification.clone());

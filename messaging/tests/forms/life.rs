@@ -74,12 +74,21 @@ app-mobile-service.user.created
 "#;
     a_new_address: [full(), address("user.address.added", &office())] => r#"
 {"type":"user.address.added","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","addressId":"01890a5d-ac96-774b-bcce-b302099a8057","address":{"label":"Bureau","line1":"12, avenue de la Paix","line2":"2e étage","city":"Niamey","postalCode":"8000","country":"Niger"},"timestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated
+admin-service.user.updated
+app-mobile-service.user.updated
 "#;
     another_address: [full(), address("user.address.updated", &home())] => r#"
 {"type":"user.address.updated","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","addressId":"01890a5d-ac96-774b-bcce-b302099a8057","address":{"line1":"Rue 4","city":"Dosso","country":"Niger"},"timestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated
+admin-service.user.updated
+app-mobile-service.user.updated
 "#;
     an_address_less: [full(), json!({ "user.address.deleted": { "addressId": ID } })] => r#"
 {"type":"user.address.deleted","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","addressId":"01890a5d-ac96-774b-bcce-b302099a8057","timestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
+user.updated
+admin-service.user.updated
+app-mobile-service.user.updated
 "#;
     a_mail_that_proves_the_address: [full(), requested()] => r#"
 {"type":"user.email.verification.requested","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","email":"e@example.com","requestTimestamp":"2025-01-16T10:20:00.007Z"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":2}
@@ -103,6 +112,20 @@ admin-service.user.updated
 app-mobile-service.user.updated
 "#;
     nothing_of_who_is_not_there: [requested()] => "";
+}
+
+#[test]
+fn another_email_address_is_not_proven_any_more() {
+    let other = json!({ "user.changed": { "email": "n@example.com" } });
+    for (before, fields) in [
+        (vec![full(), requested(), verified()], json!(["email", "emailVerified"])),
+        (vec![full()], json!(["email"])),
+    ] {
+        let records = Record::of_user(&step(&[before, vec![other.clone()]].concat())).unwrap();
+        let of_topic = records.iter().find(|it| it.topic == "user.updated").unwrap();
+        let value: Value = serde_json::from_str(&of_topic.value).unwrap();
+        assert_eq!(value["updatedFields"], fields);
+    }
 }
 
 /// What links of mails are made of goes nowhere.
