@@ -30,7 +30,7 @@ async fn fall_silent(address: String, beginning: &str) -> TcpStream {
 /// What it is told until the server closes the connection, or so far, if it does not.
 async fn until_closed(mut stream: TcpStream) -> Result<String, String> {
     let mut told = Vec::new();
-    let closed = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut told)).await;
+    let closed = tokio::time::timeout(Duration::from_mins(2), stream.read_to_end(&mut told)).await;
     let told = String::from_utf8(told).unwrap();
     // A reset is an end, too: what the client had still to say was not wanted.
     if closed.is_ok() { Ok(told) } else { Err(format!("{stream:?} was told {told:?}")) }

@@ -27,6 +27,7 @@ mod sessions;
 mod transport;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -34,7 +35,8 @@ use axum::http::{HeaderMap, Request};
 use command_api::auth::{Auth, AuthMode, Passwords, RefreshKey, SecondFactors, SecureCookies, Tokens, Told};
 use command_api::{Api, Postgres, Published, Readiness, Transport, operations_router, router};
 use event_store::postgres::PostgresStore;
-use event_store::{Appender, Commands, EventStore, SystemClock, UuidV7};
+use event_store::reader::Progress;
+use event_store::{Appender, Commands, EventStore, Position, SystemClock, UuidV7};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use projections::sessions::Sessions;
 use projections::users::{Finder, Users};
@@ -54,6 +56,8 @@ struct Service {
     /// Whether it has every route, so that every answer is one of the document.
     is_whole: bool,
     readiness: Readiness,
+    /// How far its read model has come; [`None`] of one that follows nothing.
+    progress: Option<Progress>,
     _stop: DropGuard,
 }
 
@@ -127,7 +131,7 @@ async fn start_as(
             told: Told::default(),
         },
         pool: pool.clone(),
-        progress,
+        progress: progress.clone(),
         cache: None,
         ids: Arc::new(UuidV7),
         readiness: readiness.clone(),
@@ -135,7 +139,8 @@ async fn start_as(
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         transport: Transport::default(),
     };
-    Service { router: router(api), is_whole: true, readiness, _stop: stop.drop_guard() }
+    let progress = follows.then_some(progress);
+    Service { router: router(api), is_whole: true, readiness, progress, _stop: stop.drop_guard() }
 }
 
 /// One document of each kind.
@@ -199,7 +204,20 @@ impl Service {
         if self.is_whole {
             openapi::check(method, path, &answer);
         }
+        self.catch_up(&answer).await;
         answer
+    }
+
+    /// On a machine that is busy a command is answered before queries see it, and says so. Not what is
+    /// tested here: the next query is to see it.
+    async fn catch_up(&self, answer: &Answer) {
+        if let (Some(progress), Some(_)) = (&self.progress, answer.header("x-projection-lag")) {
+            let position = answer.header("x-event-position").unwrap().parse().unwrap();
+            assert!(
+                progress.reaches(Position::new(position), Duration::from_secs(30)).await,
+                "the read model is stuck"
+            );
+        }
     }
 
     async fn get(&self, path: &str) -> Answer {
