@@ -19,8 +19,13 @@ CREATE TABLE mails (
     requested_at  timestamptz       NOT NULL,
     -- NULL until the mail server has taken or refused it.
     outcome       text              CHECK (outcome IN ('sent', 'refused', 'expired')),
-    settled_at    timestamptz
+    settled_at    timestamptz,
+    -- How often the mail server has put it off, and until when it then waits; what is behind goes on.
+    tries         integer           NOT NULL DEFAULT 0,
+    next_try      timestamptz
 );
+-- Looked for every other second.
+CREATE INDEX mails_due ON mails (next_try) WHERE outcome IS NULL AND next_try IS NOT NULL;
 -- What is over is cleared away.
 CREATE INDEX mails_age ON mails (requested_at);
 -- Counted each second.

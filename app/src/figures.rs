@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use event_store::Position;
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use sqlx::PgPool;
 use tokio::sync::watch;
 
@@ -48,6 +48,7 @@ pub(crate) fn describe() {
         "Messages put aside: Kafka refuses them for good, or one before them of the same key; mails of the last \
          week that a server refused"
     );
+    describe_gauge!("annuaire_mails_put_off", "Mails that the mail server put off, and that are tried again");
     describe_counter!(
         "annuaire_profile_cache_total",
         "Profiles that were read, by whether the cache had them"
@@ -89,16 +90,23 @@ pub(crate) fn begin_heals(sink: &'static str, reasons: &[&'static str]) {
 
 /// Shows how many messages are put aside. Runs until it is dropped.
 pub(crate) async fn count_dead_letters(pool: PgPool) {
-    count("outbox", "SELECT count(*) FROM outbox_dead_letters", pool).await;
+    let shown = gauge!("annuaire_dead_letters", "queue" => "outbox");
+    count(shown, "SELECT count(*) FROM outbox_dead_letters", pool).await;
 }
 
 /// Shows how many mails of the last week were refused. Runs until it is dropped.
 pub(crate) async fn count_refused_mails(pool: PgPool) {
-    count("mail", "SELECT count(*) FROM mails WHERE outcome = 'refused'", pool).await;
+    let shown = gauge!("annuaire_dead_letters", "queue" => "mail");
+    count(shown, "SELECT count(*) FROM mails WHERE outcome = 'refused'", pool).await;
 }
 
-async fn count(queue: &'static str, query: &'static str, pool: PgPool) {
-    let shown = gauge!("annuaire_dead_letters", "queue" => queue);
+/// Shows how many mails wait to be tried again. Runs until it is dropped.
+pub(crate) async fn count_mails_put_off(pool: PgPool) {
+    let waiting = "SELECT count(*) FROM mails WHERE outcome IS NULL AND next_try IS NOT NULL";
+    count(gauge!("annuaire_mails_put_off"), waiting, pool).await;
+}
+
+async fn count(shown: Gauge, query: &'static str, pool: PgPool) {
     shown.set(0.0);
     loop {
         // Unknown while PostgreSQL is away: then it is what it was.

@@ -1,7 +1,9 @@
 //! Wires the mails.
 
+use std::sync::Arc;
+
 use domain::mail::Purpose;
-use event_store::LogId;
+use event_store::EventStore;
 use event_store::reader::{Progress, Reader};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,7 +19,7 @@ use crate::figures;
 pub(crate) async fn wire(
     config: &Config,
     own_address: &str,
-    log: LogId,
+    log: Arc<dyn EventStore>,
     pool: &PgPool,
 ) -> Result<Option<(Mail, Progress)>, Fatal> {
     let post = match &config.mail.to {
@@ -40,6 +42,10 @@ pub(crate) async fn wire(
 }
 
 /// What is done beside it.
-pub(crate) fn work(pool: &PgPool) -> [BoxFuture<'static, ()>; 2] {
-    [figures::count_refused_mails(pool.clone()).boxed(), mail::keep_clear(pool.clone()).boxed()]
+pub(crate) fn work(pool: &PgPool) -> [BoxFuture<'static, ()>; 3] {
+    [
+        figures::count_refused_mails(pool.clone()).boxed(),
+        figures::count_mails_put_off(pool.clone()).boxed(),
+        mail::keep_clear(pool.clone()).boxed(),
+    ]
 }

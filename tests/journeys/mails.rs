@@ -1,6 +1,8 @@
 //! Mails, as a real server gets them: each at least once, the same each time, with a link that proves
 //! something and is nowhere else.
 
+#[path = "mails/put_off.rs"]
+mod put_off;
 #[path = "mails/server.rs"]
 mod server;
 
@@ -146,35 +148,6 @@ async fn mails_wait_for_a_server_that_is_away(pool: PgPool) {
     let mails = post.has(1).await;
     eventually("the sink is well", async || health(&server).await["state"] == "ok").await;
     tells_nothing(&server.log(), &mails);
-}
-
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn a_mail_that_is_put_off_is_tried_again_and_one_that_is_refused_is_not(pool: PgPool) {
-    let (log, mut post) = (Log::of(&pool).await, MailServer::start().await);
-    post.answer(&json!({ "refuse": 451 })).await;
-    let server = sender(&url(&pool), post.port).await;
-    log.register("u1", "u1@example.com").await;
-    is(&server, "down", "unavailable").await;
-    eventually("it is tried again", async || post.count("refused") > 2).await;
-    post.answer(&json!({ "refuse": 550 })).await;
-    settled(&pool, 1).await;
-    post.answer(&json!({ "refuse": null })).await;
-    log.register("u2", "u2@example.com").await;
-    settled(&pool, 2).await;
-    let proof = "email_verification".to_owned();
-    assert_eq!(
-        outcomes(&pool).await,
-        [(proof.clone(), Some("refused".to_owned())), (proof, Some("sent".to_owned()))]
-    );
-    assert_eq!(post.mails()[0]["to"], json!(["u2@example.com"]));
-    eventually("it is counted", async || {
-        let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
-        metrics.contains("annuaire_dead_letters{queue=\"mail\"} 1")
-    })
-    .await;
-    let said = server.log();
-    assert!(said.contains("is refused for good (550)") && said.contains("puts a mail off (451)"), "{said}");
-    assert!(!said.contains("u1@example.com") && !said.contains("u2@example.com"));
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]

@@ -1,5 +1,6 @@
 // A mail server. Says on stdout, a JSON object a line, what comes; hears on stdin, likewise, how to answer from then
-// on: { refuse: 451 } receivers, { hold: true } the answer to a mail that it has taken, { password }.
+// on: { refuse: 451 } receivers, { refuseMail: 451 } mails that it has taken, both { only } of one address or of
+// all, { hold: true } the answer to a mail that it has taken, { hangUp } over a receiver, { password }.
 const { createInterface } = require("node:readline");
 const { simpleParser } = require("mailparser");
 const { SMTPServer } = require("smtp-server");
@@ -20,6 +21,11 @@ const server = new SMTPServer({
     done(known ? null : Object.assign(new Error(`no such user ${given.username}`), { responseCode: 535 }), { user });
   },
   onRcptTo({ address }, _session, done) {
+    if (how.only && how.only !== address) return done();
+    if (how.hangUp) {
+      tell({ hungUp: true });
+      return server.connections.forEach((connection) => connection._socket.destroy());
+    }
     if (!how.refuse) return done();
     tell({ refused: how.refuse });
     done(Object.assign(new Error(`5.1.1 <${address}> is not taken`), { responseCode: how.refuse }));
@@ -30,6 +36,10 @@ const server = new SMTPServer({
       const { messageId, subject, text } = mail;
       const to = session.envelope.rcptTo.map(({ address }) => address);
       tell({ mail: { messageId, subject, text, to, from: mail.from.text, headers, encrypted: session.secure } });
+      if (how.refuseMail && (!how.only || to.includes(how.only))) {
+        tell({ refused: how.refuseMail });
+        return done(Object.assign(new Error("4.7.1 not now"), { responseCode: how.refuseMail }));
+      }
       if (!how.hold) done();
     }, done);
   },

@@ -129,7 +129,10 @@ impl<R: Reader> Runner<R> {
                             () = stop.cancelled() => return Ok(()),
                             events = &mut next => break events?,
                             () = tokio::time::sleep(LOOK_AFTER) => {
-                                within(R::BATCH_WITHIN, reader.check()).await?;
+                                tokio::select! {
+                                    looked = within(R::BATCH_WITHIN, reader.check()) => looked?,
+                                    () = stopped_for(stop, GRACE) => return Ok(()),
+                                }
                                 pace.failures = 0;
                             }
                         }

@@ -4,6 +4,9 @@
 //! there; then the checkpoint moves behind the event. Whatever is killed on the way, a mail goes out
 //! at least once, and one that goes out twice is the same to the byte: its id is made of the event's,
 //! its link of the request's. Nothing of a link is kept but a hash.
+//!
+//! A mail that the server puts off is noted as that, and the checkpoint moves on: it holds up no other,
+//! and is tried again from its row. What keeps all mails from going stops the checkpoint.
 
 mod folder;
 mod letter;
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event_store::reader::{Failure, Reader};
-use event_store::{Checkpoint, LogId, StoredEvent};
+use event_store::{Checkpoint, EventStore, LogId, StoredEvent};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
@@ -33,8 +36,8 @@ use self::request::Request;
 use self::rows::{Due, Outcome, Rows};
 use self::smtp::{Session, Undelivered};
 
-/// Within which a batch begins with its last mail.
-const SEND_FOR: Duration = Duration::from_mins(4);
+/// Within which the last of those mails begins that are tried again, for new ones wait meanwhile.
+const AGAIN_FOR: Duration = Duration::from_secs(10);
 
 /// Where mails go.
 #[derive(Clone, Debug)]
@@ -61,29 +64,64 @@ pub struct MailOptions {
 /// Mails as something that follows the log.
 pub struct Mail {
     log: LogId,
+    store: Arc<dyn EventStore>,
     office: Arc<Office>,
     /// How far it has come, and the epoch under which it leads.
     at: Option<(Checkpoint, i64)>,
 }
 
 impl Mail {
-    /// Of this log; their rows are where `pool` leads.
+    /// Of the log in `store`; their rows are where `pool` leads.
     #[must_use]
-    pub fn new(options: MailOptions, log: LogId, pool: PgPool) -> Self {
+    pub fn new(options: MailOptions, store: Arc<dyn EventStore>, pool: PgPool) -> Self {
         let outside = match &options.post {
             Post::Server(server) => Outside::Server { server: server.clone(), session: Mutex::default() },
             Post::Folder(path) => Outside::Folder(Folder::new(path.clone())),
         };
-        Self { log, office: Arc::new(Office { options, outside, rows: Rows::new(pool) }), at: None }
+        let office = Arc::new(Office { options, outside, rows: Rows::new(pool) });
+        Self { log: store.log(), store, office, at: None }
+    }
+
+    /// Tries those again that were put off and whose time has come.
+    async fn try_again(&self, at: Checkpoint, epoch: i64) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let mut late = 0;
+        for (event_id, position) in self.office.rows.put_off(at.position).await? {
+            if begun.elapsed() > AGAIN_FOR {
+                break;
+            }
+            let event = self.store.event_at(position).await?.filter(|event| event.event_id == event_id);
+            match event.as_ref().map(Request::of).transpose()?.flatten() {
+                Some(request) => late += u64::from(self.see_to(request, epoch).await?),
+                // The log was restored to an earlier point, and went on.
+                None => self.office.rows.give_up(event_id).await?,
+            }
+        }
+        tell_late(late);
+        Ok(())
+    }
+
+    /// Whether a mail came too late, once it was seen to.
+    async fn see_to(&self, request: Request, epoch: i64) -> Result<bool, Failure> {
+        // In a task of its own: whoever does not wait for its end leaves no mail half sent.
+        let office = self.office.clone();
+        let done = tokio::spawn(async move { office.deliver(&request, epoch).await });
+        Ok(done.await.map_err(Failure::passing)?? == Some(Outcome::Expired))
+    }
+}
+
+fn tell_late(mails: u64) {
+    if mails > 0 {
+        tracing::info!("Did not send {mails} mails whose links were over by then");
     }
 }
 
 #[async_trait]
 impl Reader for Mail {
     const NAME: &'static str = "mail";
-    const BATCH: usize = 500;
-    // A server may take seconds over each mail.
-    const BATCH_WITHIN: Duration = Duration::from_mins(5);
+    const BATCH: usize = 50;
+    // More than a slow server may take over all of them: that is no failure, and the lag tells it.
+    const BATCH_WITHIN: Duration = Duration::from_hours(1);
 
     async fn open(&mut self) -> Result<Checkpoint, Failure> {
         self.at = None;
@@ -96,23 +134,25 @@ impl Reader for Mail {
 
     async fn apply(&mut self, events: &[StoredEvent], to: Checkpoint) -> Result<(), Failure> {
         let Some((at, epoch)) = self.at.take() else { return Err(Failure::passing("not open")) };
-        let (begun, mut late) = (Instant::now(), 0_u64);
+        self.try_again(at, epoch).await?;
+        let mut late = 0;
         for event in events {
-            let Some(request) = Request::of(event)? else { continue };
-            if begun.elapsed() > SEND_FOR {
-                return Err(Failure::passing("the mail server is slow: the rest of the mails come later"));
+            if let Some(request) = Request::of(event)? {
+                late += u64::from(self.see_to(request, epoch).await?);
             }
-            // In a task of its own: whoever does not wait for its end leaves no mail half sent.
-            let office = self.office.clone();
-            let done = tokio::spawn(async move { office.deliver(&request, epoch).await });
-            late += u64::from(done.await.map_err(Failure::passing)?? == Some(Outcome::Expired));
         }
         self.office.rest().await;
-        if late > 0 {
-            tracing::info!("Did not send {late} mails whose links were over by then");
-        }
+        tell_late(late);
         self.office.rows.advance(at, to, epoch).await?;
         self.at = Some((to, epoch));
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), Failure> {
+        if let Some((at, epoch)) = self.at {
+            self.try_again(at, epoch).await?;
+            self.office.rest().await;
+        }
         Ok(())
     }
 
@@ -165,6 +205,15 @@ impl Office {
                         );
                         Outcome::Refused
                     }
+                    Err(Undelivered::PutOff(why)) => {
+                        tracing::warn!(
+                            event.id = %event_id,
+                            position = position.get(),
+                            "The mail of the event {event_id} is put off ({why}): it is tried again"
+                        );
+                        locked.put_off().await?;
+                        return Ok(None);
+                    }
                     Err(Undelivered::Failed(failure)) => return Err(failure),
                 }
             }
@@ -191,7 +240,7 @@ impl Office {
                     None => Session::open(server, from).await.map_err(Undelivered::Failed)?,
                 };
                 let sent = session.send(from, letter).await;
-                if !matches!(sent, Err(Undelivered::Failed(_))) {
+                if session.is_free {
                     *kept = Some(session);
                 }
                 sent

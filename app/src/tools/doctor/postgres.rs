@@ -31,8 +31,9 @@ const LOG: [(&str, &str); 7] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 12] = [
+const READ_MODELS: [(&str, &str); 13] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
+    ("forgotten_passwords", "SELECT, INSERT, DELETE"),
     ("keyring.log_keys", "SELECT"),
     ("leaders", "SELECT, INSERT, UPDATE"),
     ("login_attempts", "SELECT, INSERT, UPDATE, DELETE"),

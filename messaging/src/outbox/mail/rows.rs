@@ -13,6 +13,8 @@ use super::{Mail, MailKey};
 
 /// What a leader may need at once: to send, to put down, to go on.
 const CONNECTIONS: u32 = 3;
+/// How many that were put off are looked for at once.
+const AGAIN_AT_ONCE: i64 = 50;
 
 /// What became of a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(super) enum Outcome {
     Sent,
     /// It never will.
     Refused,
-    /// Its link was over before it could be sent.
+    /// Its link was over before it could be sent, or its event is in the log no more.
     Expired,
 }
 
@@ -41,7 +43,7 @@ pub(super) enum Due {
     Send,
     /// It is too late for that.
     Expired,
-    /// It was settled before.
+    /// It was settled before, or waits until later.
     Nothing,
 }
 
@@ -113,6 +115,32 @@ impl Rows {
         Ok(())
     }
 
+    /// Mails that were put off, were passed by, and are to be tried again now: their events, and where.
+    pub(super) async fn put_off(&self, up_to: Position) -> Result<Vec<(Uuid, Position)>, sqlx::Error> {
+        let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+            "SELECT event_id, position FROM mails
+             WHERE outcome IS NULL AND next_try <= now() AND position <= $1
+             ORDER BY next_try LIMIT $2",
+        )
+        .bind(up_to.get())
+        .bind(AGAIN_AT_ONCE)
+        .fetch_all(&self.durable)
+        .await?;
+        Ok(rows.into_iter().map(|(event, position)| (event, Position::new(position))).collect())
+    }
+
+    /// Settles a mail whose event is in the log no more.
+    pub(super) async fn give_up(&self, event_id: Uuid) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE mails SET outcome = 'expired', settled_at = clock_timestamp()
+             WHERE event_id = $1 AND outcome IS NULL",
+        )
+        .bind(event_id)
+        .execute(&self.durable)
+        .await?;
+        Ok(())
+    }
+
     /// Locks a mail for who leads under this epoch, and says what is to be done with it.
     pub(super) async fn lock(&self, request: &Request, epoch: i64) -> Result<(Locked, Due), Failure> {
         let mut transaction = self.durable.begin().await?;
@@ -124,18 +152,19 @@ impl Rows {
         if leads.is_none() {
             return Err(Failure::Fenced);
         }
-        let good: Option<bool> = sqlx::query_scalar(
-            "SELECT clock_timestamp() < requested_at + make_interval(mins => $2)
+        let good_and_due: Option<(bool, bool)> = sqlx::query_as(
+            "SELECT clock_timestamp() < requested_at + make_interval(mins => $2),
+                    coalesce(next_try <= clock_timestamp(), true)
              FROM mails WHERE event_id = $1 AND outcome IS NULL FOR UPDATE",
         )
         .bind(request.event_id)
         .bind(request.purpose.minutes())
         .fetch_optional(&mut *transaction)
         .await?;
-        let due = match good {
-            Some(true) => Due::Send,
-            Some(false) => Due::Expired,
-            None => Due::Nothing,
+        let due = match good_and_due {
+            Some((true, true)) => Due::Send,
+            Some((false, _)) => Due::Expired,
+            Some((true, false)) | None => Due::Nothing,
         };
         Ok((Locked { event_id: request.event_id, transaction }, due))
     }
@@ -155,6 +184,19 @@ impl Locked {
             .bind(outcome.name())
             .execute(&mut *self.transaction)
             .await?;
+        self.transaction.commit().await
+    }
+
+    /// Notes that it is to be tried again, later each time: after 1, 2, 4, 8, then 15 minutes.
+    pub(super) async fn put_off(mut self) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE mails SET tries = tries + 1,
+                 next_try = clock_timestamp() + make_interval(mins => least(1 << least(tries, 4), 15))
+             WHERE event_id = $1",
+        )
+        .bind(self.event_id)
+        .execute(&mut *self.transaction)
+        .await?;
         self.transaction.commit().await
     }
 }

@@ -17,10 +17,15 @@ use super::letter::{Letter, Sender};
 const TRY_ADDRESS: Duration = Duration::from_secs(4);
 /// How long a server may take to let us in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to say whether it takes mails from us.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take over a mail.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
 /// How long it may take to say goodbye, which nobody waits for.
 const QUIT_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a server says, to whatever command, that ends the connection (RFC 5321, 3.8).
+const GOING_AWAY: u16 = 421;
 
 /// How a connection is kept from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ impl fmt::Debug for SmtpServer {
 pub(super) enum Undelivered {
     /// The server refuses this one for good. What it answered, as far as that names nobody.
     Refused(String),
+    /// It does not take this one now, and may later.
+    PutOff(String),
     /// It refuses all of ours, or is away.
     Failed(Failure),
 }
@@ -68,6 +75,8 @@ pub(super) enum Undelivered {
 /// A connection that mails can go over, one after the other.
 pub(super) struct Session {
     connection: Box<AsyncSmtpConnection>,
+    /// Whether it stands between two mails, so that another one can go over it.
+    pub(super) is_free: bool,
 }
 
 impl Session {
@@ -75,16 +84,25 @@ impl Session {
     pub(super) async fn open(server: &SmtpServer, from: &Sender) -> Result<Self, Failure> {
         let opened = timeout(CONNECT_WITHIN, connect(server, from));
         let connection = opened.await.map_err(|_| late(CONNECT_WITHIN))?.map_err(|error| of_all(&error))?;
-        Ok(Self { connection: Box::new(connection) })
+        Ok(Self { connection: Box::new(connection), is_free: true })
     }
 
-    /// Sends one; after a failure the connection is of no more use.
+    /// Sends one.
     pub(super) async fn send(&mut self, from: &Sender, letter: &Letter) -> Result<(), Undelivered> {
-        let sent = timeout(SEND_WITHIN, self.transfer(from, letter)).await;
-        sent.map_err(|_| Undelivered::Failed(late(SEND_WITHIN)))?
+        let parameters = self.parameters(letter)?;
+        self.is_free = false;
+        // Of whom it is sent is the same of all mails.
+        let mail = MailCommand::new(Some(from.address().clone()), parameters);
+        let taken = timeout(ANSWER_WITHIN, self.connection.command(mail)).await;
+        taken
+            .map_err(|_| late(ANSWER_WITHIN))
+            .and_then(|taken| taken.map_err(|error| of_all(&error)))
+            .map_err(Undelivered::Failed)?;
+        let sent = timeout(SEND_WITHIN, self.transfer(letter)).await;
+        sent.map_err(|_| Undelivered::PutOff(format!("no answer within {SEND_WITHIN:?}")))?
     }
 
-    async fn transfer(&mut self, from: &Sender, letter: &Letter) -> Result<(), Undelivered> {
+    fn parameters(&self, letter: &Letter) -> Result<Vec<MailParameter>, Undelivered> {
         let mut parameters = Vec::new();
         if !letter.is_ascii() {
             for (extension, parameter) in [
@@ -98,28 +116,39 @@ impl Session {
                 parameters.push(parameter);
             }
         }
-        // Of whom it is sent is the same of all mails.
-        let mail = MailCommand::new(Some(from.address().clone()), parameters);
-        let taken = self.connection.command(mail).await;
-        taken.map_err(|error| Undelivered::Failed(of_all(&error)))?;
+        Ok(parameters)
+    }
+
+    /// What is of this mail alone, and so is what becomes of it.
+    async fn transfer(&mut self, letter: &Letter) -> Result<(), Undelivered> {
         let of_one = async {
             self.connection.command(Rcpt::new(letter.to.clone(), vec![])).await?;
             self.connection.command(Data).await?;
             self.connection.message(&letter.bytes).await
         };
         match of_one.await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.is_free = true;
+                Ok(())
+            }
+            Err(error) if error.status().is_some_and(|code| u16::from(code) == GOING_AWAY) => {
+                let why = format!("the mail server goes away ({})", code(&error));
+                Err(Undelivered::Failed(Failure::passing(why)))
+            }
             Err(error) if error.is_permanent() => {
-                // The next one begins anew; should this fail, it finds that out.
-                let _ = self.connection.command(Rset).await;
+                self.begin_anew().await;
                 Err(Undelivered::Refused(code(&error)))
             }
             Err(error) if error.is_transient() => {
-                let why = format!("the server puts a mail off ({})", code(&error));
-                Err(Undelivered::Failed(Failure::passing(why)))
+                self.begin_anew().await;
+                Err(Undelivered::PutOff(code(&error)))
             }
-            Err(error) => Err(Undelivered::Failed(Failure::passing(nameless(&error.to_string())))),
+            Err(error) => Err(Undelivered::PutOff(nameless(&error.to_string()))),
         }
+    }
+
+    async fn begin_anew(&mut self) {
+        self.is_free = self.connection.command(Rset).await.is_ok();
     }
 
     /// Ends it in order.
