@@ -27,8 +27,16 @@ const SPRAYED: usize = 50;
 const LOUD: &str = "info,annuaire=debug,command_api=debug,event_store=debug,projections=debug,messaging=debug,\
                     domain=debug,tower_http=debug";
 /// Tables whose rows PostgreSQL is made to refuse, which it explains with the row.
-const BROKEN: [&str; 6] =
-    ["sessions", "session_owners", "login_attempts", "unknown_logins", "events", "users_v1"];
+const BROKEN: [&str; 8] = [
+    "sessions",
+    "session_owners",
+    "login_attempts",
+    "unknown_logins",
+    "mails",
+    "forgotten_passwords",
+    "events",
+    "users_v1",
+];
 
 struct Person {
     id: String,
@@ -303,6 +311,7 @@ async fn break_down(server: &Server, pool: &PgPool, person: &Person) -> String {
         let (email, password) = (&person.email, &person.new_password);
         let name = fresh("M");
         let new = json!({ "matricule": name, "nom": "X", "telephone": person.telephone, "email": format!("x{email}"), "password": password });
+        let registration = json!({ "matricule": fresh("R"), "nom": "X", "email": format!("{name}{email}"), "password": password });
         for request in [
             server.post("/login", &json!({ "matricule": "U0", "password": person.new_password })),
             server.post(
@@ -312,6 +321,8 @@ async fn break_down(server: &Server, pool: &PgPool, person: &Person) -> String {
             server.put(&format!("/{}", person.id), &json!({ "telephone": person.telephone, "nom": name })),
             server.put(&format!("/{}/password", person.id), &json!({ "newPassword": person.password })),
             server.post("/", &new),
+            server.post("/password/forgot", &json!({ "email": email })),
+            server.post("/register", &registration),
         ] {
             let response = request.header("x-forwarded-for", anywhere()).send().await.unwrap();
             if response.status().as_u16() >= 400 {
@@ -319,7 +330,7 @@ async fn break_down(server: &Server, pool: &PgPool, person: &Person) -> String {
             }
         }
         // What a task does beside the answer is told in the log.
-        if ["unknown_logins", "users_v1"].contains(&table) {
+        if ["unknown_logins", "mails", "users_v1"].contains(&table) {
             eventually("it is told that a table is broken", async || times_told(server) > before).await;
         }
         if table != "users_v1" {
