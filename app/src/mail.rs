@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::mail::Purpose;
-use event_store::EventStore;
+use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, Reader};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,7 +19,7 @@ use crate::figures;
 pub(crate) async fn wire(
     config: &Config,
     own_address: &str,
-    log: Arc<dyn EventStore>,
+    store: &Arc<PostgresStore>,
     pool: &PgPool,
 ) -> Result<Option<(Mail, Progress)>, Fatal> {
     let post = match &config.mail.to {
@@ -34,10 +34,10 @@ pub(crate) async fn wire(
     for purpose in Purpose::ALL {
         figures::begin_sink(Mail::NAME, purpose.name());
     }
-    let key = mail::mail_key(pool).await.map_err(|e| Fatal::new("can't read the key of mails", e))?;
+    let key = mail::mail_key(store.pool()).await.map_err(|e| Fatal::new("can't read the key of mails", e))?;
     let link_base = config.mail.link_base.clone().unwrap_or_else(|| own_address.to_owned());
     let options = MailOptions { post, from: config.mail.from.clone(), link_base, key };
-    let reader = Mail::new(options, log, pool.clone());
+    let reader = Mail::new(options, store.clone(), pool.clone());
     Ok(Some((reader, Progress::new(Mail::NAME, Place::new(pool.clone())))))
 }
 

@@ -118,7 +118,7 @@ impl Parts {
         }
         if has(Role::Outbox) {
             background.push(figures::count_dead_letters(store.pool().clone()).boxed());
-            if let Some((reader, progress)) = mail::wire(config, own_address, log.clone(), &pool).await? {
+            if let Some((reader, progress)) = mail::wire(config, own_address, store, &pool).await? {
                 background.extend(mail::work(&pool));
                 sinks.push(sink(reader, progress, &log, leaders()));
             }

@@ -220,10 +220,10 @@ impl Applied for Place {
     }
 }
 
-/// The key that links of this log are made of.
-pub async fn mail_key(pool: &PgPool) -> Result<MailKey, sqlx::Error> {
+/// The key that links of this log are made of, where the log is.
+pub async fn mail_key(log: &PgPool) -> Result<MailKey, sqlx::Error> {
     let key: Vec<u8> =
-        sqlx::query_scalar("SELECT key FROM keyring.log_keys WHERE name = 'mail'").fetch_one(pool).await?;
+        sqlx::query_scalar("SELECT key FROM keyring.log_keys WHERE name = 'mail'").fetch_one(log).await?;
     let key = key.try_into().map_err(|_| sqlx::Error::Decode("a key has 32 bytes".into()))?;
     Ok(MailKey::new(key))
 }
