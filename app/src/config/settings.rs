@@ -97,7 +97,7 @@ settings! {
     EVENT_SIGNING_KEY = "EVENT_SIGNING_KEY", Secret, "none", "key that Kafka messages are signed with, at least 64 hexadecimal digits";
     SMTP_URL = "SMTP_URL", Url, "none: on loopback mails are written to .data/mail/, else there are none", "smtp://user:password@host:port (STARTTLS; 587) or smtps://… (TLS; 465): the server that mails go through";
     MAIL_FROM = "MAIL_FROM", Plain, "annuaire@localhost; needed with SMTP_URL", "who mails are from: annuaire@example.org, or Annuaire <annuaire@example.org>";
-    MAIL_LINK_BASE = "MAIL_LINK_BASE", Plain, "our own address", "what links in mails begin with: where users reach /password/reset and /email/verify";
+    MAIL_LINK_BASE = "MAIL_LINK_BASE", Plain, "our own address", "what links in mails begin with: pages under /password/reset and /email/verify that send their token by POST";
     JWT_SECRET = "JWT_SECRET", Secret, "another at each start", "secret that tokens are signed with (HS256), at least 32 bytes; shared with the services that verify them";
     JWT_SECRET_PREVIOUS = "JWT_SECRET_PREVIOUS", Secret, "none", "secrets of before, comma-separated: tokens signed with them are still good";
     AUTH_MODE = "AUTH_MODE", Plain, "required when JWT_SECRET is set, else open", "open: a request without a token acts as an administrator; required: it does not";
