@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::OpenApi;
@@ -77,6 +77,10 @@ impl Auth {
         let caller = match caller::token(headers) {
             Some((token, by_cookie)) => {
                 self.caller(self.tokens.verify(token)?, by_cookie).await?.now(api, asked.reads).await?
+            }
+            // Who sends what is no token did not mean to act as an administrator.
+            None if self.mode == AuthMode::Open && headers.contains_key(header::AUTHORIZATION) => {
+                return Err(ApiError::InvalidToken);
             }
             None if self.mode == AuthMode::Open => Caller::Anyone,
             None if asked.rule == Rule::Profiles && self.open_profiles => Caller::Anonymous,

@@ -405,6 +405,18 @@ async fn an_open_service_is_asked_under_a_name_of_this_machine_only(pool: PgPool
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]
+async fn what_is_no_token_makes_nobody_an_administrator(pool: PgPool) {
+    let open = service(&pool).await;
+    open.create("u1").await;
+    for header in ["Bearer", "Bearer ", "Bearer x", "Basic eA==", "caf\u{e9}"] {
+        let headers = [JSON, ("authorization", header)];
+        let change = open.send("PUT", "/u1", &headers, json!({ "nom": "x" }).to_string()).await;
+        assert_eq!(change.refusal(), (401, "INVALID_TOKEN".into()), "{header}");
+    }
+    assert_eq!(open.put("/u1", &json!({ "nom": "x" })).await.status, 200);
+}
+
+#[sqlx::test(migrator = "event_store::MIGRATOR")]
 async fn a_header_wins_over_a_cookie(pool: PgPool) {
     let people = People::new(&pool).await;
     let (cookie, bearer) =
