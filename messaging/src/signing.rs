@@ -29,8 +29,7 @@ impl SigningKey {
     /// them, in lower-case hexadecimal digits.
     #[must_use]
     pub fn sign(&self, id: &str, time: &str, value: &[u8]) -> String {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
+        let mut mac = mac(&self.0);
         for part in [id.as_bytes(), b"\n", time.as_bytes(), b"\n", value] {
             mac.update(part);
         }
@@ -43,6 +42,12 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// HMAC-SHA256 under a key.
+pub(crate) fn mac(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    Hmac::new_from_slice(key).expect("any length")
 }
 
 #[cfg(test)]

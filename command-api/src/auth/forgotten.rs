@@ -16,7 +16,6 @@ use domain::password::Password;
 use domain::user::{self, User};
 use event_store::{Commands, ExecuteError, IdempotencyKey, Metadata, Position, Request, StreamId};
 use projections::mails::{self, Forgotten, Link};
-use projections::sessions::Floor;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
@@ -25,7 +24,7 @@ use uuid::Uuid;
 use super::body::text;
 use super::links;
 use super::login::{claim, origin, request};
-use super::password::end_sessions;
+use super::password::carry_out;
 use super::schemas::{ForgottenBody, ResetBody};
 use super::throttle::Try;
 use crate::Api;
@@ -127,7 +126,7 @@ pub(super) async fn reset(
 }
 
 async fn change(
-    api: &Api,
+    api: &Arc<Api>,
     metadata: &Metadata,
     user_id: &str,
     mail: Uuid,
@@ -139,10 +138,7 @@ async fn change(
     // That takes a while, in which somebody may have put another address in the place of one that a thief reads.
     may_reset(api, user_id, mail).await?;
     let command = request(user_id, Command::ResetPassword { request: mail, to }, metadata.clone());
-    let after = api.auth.access.execute(command).await?.after;
-    let floor = Floor::Password { version: after.version, kept: None };
-    end_sessions(api, user_id, floor).await?;
-    Ok(after.position)
+    carry_out(api, None, command).await?
 }
 
 /// Whether the link of a mail is good for another password.

@@ -9,6 +9,7 @@ mod cookies;
 mod forgotten;
 pub(crate) mod guard;
 mod hs256;
+mod keyed;
 mod links;
 mod login;
 mod mfa;

@@ -91,7 +91,7 @@ pub(super) async fn change(
 }
 
 /// Changes the password and ends the sessions, also when the client goes away in between.
-async fn carry_out(
+pub(super) async fn carry_out(
     api: &Arc<Api>,
     kept: Option<Uuid>,
     request: Request<Command>,

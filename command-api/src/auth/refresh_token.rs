@@ -4,9 +4,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use super::keyed::mac;
 
 /// What tokens are derived from; made with the log.
 #[derive(Clone)]
@@ -36,15 +38,12 @@ impl RefreshKey {
 
     /// Something that stands for a secret and tells nothing of it, not even to who tries many.
     pub(crate) fn sealed(&self, secret: &str) -> String {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
-        URL_SAFE_NO_PAD.encode(mac.chain_update(b"sealed").chain_update(secret).finalize().into_bytes())
+        URL_SAFE_NO_PAD
+            .encode(mac(&self.0).chain_update(b"sealed").chain_update(secret).finalize().into_bytes())
     }
 
     fn mac(&self, sid: Uuid, number: i32) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
-        mac.chain_update(b"refresh").chain_update(sid.as_bytes()).chain_update(number.to_be_bytes())
+        mac(&self.0).chain_update(b"refresh").chain_update(sid.as_bytes()).chain_update(number.to_be_bytes())
     }
 }
 

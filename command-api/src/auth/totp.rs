@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use domain::access::{Code, Factor};
 use event_store::Clock;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use totp_rs::{Builder, Secret, Totp};
 use uuid::Uuid;
 
+use super::keyed::mac;
 use crate::error::ApiError;
 
 /// Who gives the codes, as apps show it.
@@ -104,9 +105,7 @@ impl SecondFactors {
     }
 
     fn mac(&self, purpose: &[u8], enrolment: Uuid) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length");
-        mac.chain_update(purpose).chain_update(enrolment.as_bytes())
+        mac(&self.key).chain_update(purpose).chain_update(enrolment.as_bytes())
     }
 }
 

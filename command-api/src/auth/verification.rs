@@ -41,11 +41,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
         (
             status = 202,
             description = "A mail is on its way.",
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
         ),
         refusals::Verification,
     ),

@@ -8,12 +8,14 @@ pub(crate) mod refusals;
 
 use axum::http::Method;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{InfoBuilder, License, OpenApi, PathItem, RefOr, Required, Response, ServerBuilder};
+use utoipa::openapi::{
+    Header, InfoBuilder, License, OpenApi, PathItem, RefOr, Required, Response, ServerBuilder,
+};
 
 pub(crate) use headers::{CommandHeaders, Freshness, IfNoneMatch};
 
@@ -54,13 +56,21 @@ pub(crate) fn finished(mut document: OpenApi) -> OpenApi {
     );
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in methods(item) {
-            operation.parameters.get_or_insert_default().push(request_id().into());
+            let parameters = operation.parameters.get_or_insert_default();
+            // Of those that `CommandHeaders` describes.
+            let is_command =
+                parameters.iter().any(|it| matches!(it, RefOr::T(it) if it.name == "Idempotency-Key"));
+            parameters.push(request_id().into());
             guarded(operation, auth::rule(&method, path));
             let responses = &mut operation.responses.responses;
             for (status, refusal) in refusals::of(of_all(path, responses.contains_key("413"))) {
                 responses.entry(status).or_insert(refusal);
             }
             responses.values_mut().for_each(returns_request_id);
+            if is_command {
+                let successes = responses.iter_mut().filter(|(status, _)| status.starts_with('2'));
+                successes.for_each(|(_, response)| returns_place(response));
+            }
         }
     }
     let components = document.components.get_or_insert_default();
@@ -135,6 +145,22 @@ fn request_id() -> Parameter {
         ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,128}$"))))
         .build()
+}
+
+/// What the answer to a command says of where it led.
+fn returns_place(response: &mut RefOr<Response>) {
+    if let RefOr::T(response) = response {
+        let int64 = SchemaFormat::KnownFormat(KnownFormat::Int64);
+        let position = ObjectBuilder::new().schema_type(Type::Integer).format(Some(int64));
+        let mut position = Header::new(position);
+        position.description = Some("Where the command stands in the log.".to_owned());
+        let lag = refusals::header("`true` where queries do not see the command yet.");
+        response.headers.extend([
+            ("ETag".to_owned(), refusals::header("The user's version, in quotes.").into()),
+            ("X-Event-Position".to_owned(), position.into()),
+            ("X-Projection-Lag".to_owned(), lag.into()),
+        ]);
+    }
 }
 
 fn returns_request_id(response: &mut RefOr<Response>) {

@@ -122,11 +122,6 @@ pub(super) async fn list(
             status = 201,
             description = "The address.",
             body = AddressShown,
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
         ),
         refusals::NewAddress,
     ),
@@ -181,11 +176,6 @@ fn profile(user: &User) -> Option<&Profile> {
             status = 200,
             description = "The address.",
             body = AddressShown,
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
         ),
         refusals::AddressChange,
     ),
@@ -220,11 +210,6 @@ pub(super) async fn change(
         (
             status = 204,
             description = "It is gone.",
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
         ),
         refusals::AddressDeletion,
     ),

@@ -52,9 +52,6 @@ pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'
             body = ProfileBody,
             headers(
                 ("Location" = String, description = "The user's path."),
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
             ),
         ),
         refusals::Creation,
@@ -115,15 +112,7 @@ pub(super) async fn created(
 
 /// How a command that leaves a user is answered.
 #[derive(IntoResponses)]
-#[response(
-    status = 200,
-    description = "The user.",
-    headers(
-        ("ETag" = String, description = "The user's version, in quotes."),
-        ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-        ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-    ),
-)]
+#[response(status = 200, description = "The user.")]
 #[expect(dead_code, reason = "it describes")]
 pub(super) struct ChangedUser(ProfileBody<'static>);
 
@@ -174,11 +163,6 @@ pub(super) async fn change(
             status = 200,
             description = "The user is gone.",
             body = Deletion,
-            headers(
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
-            ),
         ),
         refusals::Deletion,
     ),

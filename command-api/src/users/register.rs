@@ -36,9 +36,6 @@ use crate::openapi::{CommandHeaders, refusals};
             body = ProfileBody,
             headers(
                 ("Location" = String, description = "The user's path."),
-                ("ETag" = String, description = "The user's version, in quotes."),
-                ("X-Event-Position" = i64, description = "Where the command stands in the log."),
-                ("X-Projection-Lag" = String, description = "`true` where queries do not see the command yet."),
             ),
         ),
         refusals::Registration,

@@ -5,9 +5,11 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::mail::Purpose;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use crate::signing::mac;
 
 /// What links are made of; made with the log.
 #[derive(Clone)]
@@ -23,9 +25,7 @@ impl MailKey {
     /// What the link of a request holds: the same each time it is made, so that a mail that goes out
     /// twice has one link.
     pub(super) fn token(&self, purpose: Purpose, request: Uuid) -> Token {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
-        let mac = mac.chain_update(purpose.name()).chain_update(request.as_bytes());
+        let mac = mac(&self.0).chain_update(purpose.name()).chain_update(request.as_bytes());
         Token(mac.finalize().into_bytes().into())
     }
 }
