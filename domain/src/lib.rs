@@ -10,11 +10,14 @@
 pub mod access;
 pub mod administrators;
 pub mod aggregate;
+pub mod customer;
 #[cfg(test)]
 mod given;
 pub mod ids;
 pub mod mail;
 pub mod password;
+pub mod subscription;
+pub mod token_account;
 pub mod user;
 pub mod values;
 

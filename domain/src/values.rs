@@ -3,12 +3,15 @@
 //! Reading a stored value never checks it again: a rule may become stricter,
 //! but what was stored has happened.
 
+mod object;
+
 use std::borrow::Borrow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
-use serde_json::{Map, Value};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use url::Url;
+
+pub use object::{Details, Object, Preferences};
 
 /// Why a value is not accepted: a sentence for who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,52 +152,6 @@ impl AvatarUrl {
 
 fn has_prefix(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// What a user set up: a JSON object that only the clients understand.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preferences(Map<String, Value>);
-
-impl Preferences {
-    /// The largest accepted object, in bytes of compact JSON.
-    pub const MAX_BYTES: usize = 16 * 1024;
-    /// The deepest accepted nesting. JSON readers stop at 128 levels, and an
-    /// event or a message wraps the object in some more.
-    pub const MAX_DEPTH: usize = 64;
-
-    /// Accepts an object of at most 16 KiB, 64 levels deep, without the NUL character.
-    pub fn parse(value: Value) -> Result<Self, Invalid> {
-        const RULE: Invalid = Invalid("objet JSON de 16 Kio et 64 niveaux au plus, sans caractère nul");
-        if !is_storable(&value, Self::MAX_DEPTH) {
-            return Err(RULE);
-        }
-        match value {
-            Value::Object(map) if compact_len(&map) <= Self::MAX_BYTES => Ok(Self(map)),
-            _ => Err(RULE),
-        }
-    }
-
-    /// The object.
-    #[must_use]
-    pub fn as_map(&self) -> &Map<String, Value> {
-        &self.0
-    }
-}
-
-// PostgreSQL's `jsonb` refuses NUL, in keys as in strings.
-fn is_storable(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
-        Value::String(text) => !text.contains('\0'),
-        Value::Array(items) => levels > 0 && items.iter().all(|item| is_storable(item, levels - 1)),
-        Value::Object(map) => {
-            levels > 0 && map.iter().all(|(key, item)| !key.contains('\0') && is_storable(item, levels - 1))
-        }
-    }
-}
-
-fn compact_len(map: &Map<String, Value>) -> usize {
-    serde_json::to_vec(map).map_or(usize::MAX, |json| json.len())
 }
 
 /// A person's sex, as the civil status records it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use domain::{access, administrators, user};
+use domain::{access, administrators, customer, subscription, token_account, user};
 use serde::de::value::Error;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
@@ -16,12 +16,18 @@ use serde_json::{Value, json};
 const USER: &str = include_str!("stored_events/user.ndjson");
 const ACCESS: &str = include_str!("stored_events/access.ndjson");
 const ADMINISTRATORS: &str = include_str!("stored_events/administrators.ndjson");
+const CUSTOMER: &str = include_str!("stored_events/customer.ndjson");
+const SUBSCRIPTION: &str = include_str!("stored_events/subscription.ndjson");
+const TOKEN_ACCOUNT: &str = include_str!("stored_events/token_account.ndjson");
 
 #[test]
 fn every_stored_event_reads_back_and_writes_the_same() {
     reads_back_and_writes_the_same::<user::Event>(USER);
     reads_back_and_writes_the_same::<access::Event>(ACCESS);
     reads_back_and_writes_the_same::<administrators::Event>(ADMINISTRATORS);
+    reads_back_and_writes_the_same::<customer::Event>(CUSTOMER);
+    reads_back_and_writes_the_same::<subscription::Event>(SUBSCRIPTION);
+    reads_back_and_writes_the_same::<token_account::Event>(TOKEN_ACCOUNT);
 }
 
 #[test]
@@ -29,6 +35,9 @@ fn every_event_has_a_stored_line() {
     assert_eq!(stored_names(USER), names::<user::Event>());
     assert_eq!(stored_names(ACCESS), names::<access::Event>());
     assert_eq!(stored_names(ADMINISTRATORS), names::<administrators::Event>());
+    assert_eq!(stored_names(CUSTOMER), names::<customer::Event>());
+    assert_eq!(stored_names(SUBSCRIPTION), names::<subscription::Event>());
+    assert_eq!(stored_names(TOKEN_ACCOUNT), names::<token_account::Event>());
 }
 
 #[test]
@@ -56,9 +65,36 @@ fn every_field_has_been_stored_once() {
 }
 
 #[test]
+fn every_field_of_customers_has_been_stored_once() {
+    let fields = |event| stored_fields(CUSTOMER, event);
+    assert_eq!(fields("customer.created"), names::<customer::NewCustomer>());
+    assert_eq!(fields("customer.changed"), names::<customer::Changes>());
+    assert_eq!(fields("customer.validated"), names::<customer::Validated>());
+    assert_eq!(fields("customer.suspended"), names::<customer::Suspended>());
+    assert_eq!(fields("customer.reactivated"), names::<customer::Reactivated>());
+    assert_eq!(fields("customer.subscribed"), names::<customer::Subscribed>());
+    assert_eq!(fields("customer.deleted"), names::<customer::Deleted>());
+    let fields = |event| stored_fields(SUBSCRIPTION, event);
+    assert_eq!(fields("subscription.created"), names::<subscription::NewSubscription>());
+    assert_eq!(fields("subscription.changed"), names::<subscription::Changes>());
+    assert_eq!(fields("subscription.period.started"), names::<subscription::PeriodStarted>());
+    assert_eq!(fields("subscription.renewed"), names::<subscription::Renewed>());
+    assert_eq!(fields("subscription.cancelled"), names::<subscription::Cancelled>());
+    assert_eq!(fields("subscription.expired"), names::<subscription::Expired>());
+    for event in ["purchased", "used", "allocated"] {
+        let fields = stored_fields(TOKEN_ACCOUNT, &format!("token_account.{event}"));
+        assert_eq!(fields, names::<token_account::Moved>());
+    }
+    assert_eq!(stored_fields(TOKEN_ACCOUNT, "token_account.closed"), names::<token_account::Closed>());
+}
+
+#[test]
 fn a_field_of_a_later_version_is_read_past() {
     reads_past_a_later_field::<user::Event>(USER);
     reads_past_a_later_field::<administrators::Event>(ADMINISTRATORS);
+    reads_past_a_later_field::<customer::Event>(CUSTOMER);
+    reads_past_a_later_field::<subscription::Event>(SUBSCRIPTION);
+    reads_past_a_later_field::<token_account::Event>(TOKEN_ACCOUNT);
 }
 
 fn reads_past_a_later_field<E: DeserializeOwned + Serialize>(stored: &str) {

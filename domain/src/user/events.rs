@@ -96,6 +96,9 @@ pub struct NewUser {
     /// The customer the user acts for, for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
+    /// The customer's name at that time, for who is told of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_name: Option<Text>,
     /// What kind of customer that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_type: Option<UserType>,

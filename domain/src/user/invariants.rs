@@ -314,6 +314,7 @@ fn any_new_user() -> impl Strategy<Value = NewUser> {
             telephone,
             preferences,
             customer_id,
+            customer_name: None,
             user_type,
             is_company_owner,
         },

@@ -34,6 +34,7 @@ pub(super) fn awa() -> NewUser {
         telephone: None,
         preferences: None,
         customer_id: None,
+        customer_name: None,
         user_type: None,
         is_company_owner: false,
     }
