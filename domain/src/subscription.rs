@@ -16,9 +16,11 @@ mod contract;
 mod events;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
-use crate::token_account;
+use crate::ids::CustomerId;
+use crate::token_account::{self, Movement};
 use crate::values::Text;
 
 pub use contract::{Contract, Status};
@@ -141,6 +143,27 @@ impl Subscription {
             Self::Unknown => None,
         }
     }
+}
+
+/// What the periods bring to the customer that begin with these events.
+#[must_use]
+pub fn allocations(subscription: Uuid, customer: &CustomerId, events: &[Event]) -> Vec<Movement> {
+    let brought = |event: &Event| match event {
+        Event::PeriodStarted(PeriodStarted { tokens, .. }) => tokens.map(|amount| Movement {
+            customer_id: customer.clone(),
+            amount,
+            reason: None,
+            service: None,
+            request_id: None,
+            subscription_id: Some(subscription),
+        }),
+        Event::Created(_)
+        | Event::Changed(_)
+        | Event::Renewed(_)
+        | Event::Cancelled(_)
+        | Event::Expired(_) => None,
+    };
+    events.iter().filter_map(brought).collect()
 }
 
 fn create(new: NewSubscription, now: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {

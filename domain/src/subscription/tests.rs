@@ -2,7 +2,6 @@ use super::*;
 use crate::ids::CustomerId;
 use crate::token_account::Amount;
 use crate::values::Patch;
-use uuid::Uuid;
 
 use crate::given::given;
 
@@ -55,6 +54,17 @@ fn a_period_that_has_begun_brings_its_tokens_at_once_and_another_in_its_time() {
     let early = || given::<Subscription>([created(monthly())]);
     early().when(Command::Advance { to: at(99) }).then_events([]);
     early().when(Command::Advance { to: at(100) }).then_events([started(100)]);
+}
+
+#[test]
+fn each_period_that_begins_brings_tokens_of_its_subscription() {
+    let (id, customer) = (Uuid::from_u128(1), CustomerId::parse("c-1").unwrap());
+    let brings = |events: &[Event]| allocations(id, &customer, events).len();
+    assert_eq!(brings(&[created(monthly()), started(100), renewed(200, 300), started(200)]), 2);
+    let none = Event::PeriodStarted(PeriodStarted { starts_at: at(100), tokens: None });
+    assert_eq!(brings(&[created(monthly()), none]), 0);
+    let [movement] = &allocations(id, &customer, &[started(100)])[..] else { panic!("one") };
+    assert_eq!((movement.amount, movement.subscription_id), (fifty().unwrap(), Some(id)));
 }
 
 #[test]
