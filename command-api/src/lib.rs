@@ -20,6 +20,7 @@ mod docs;
 mod entity_tags;
 mod envelope;
 mod error;
+mod fields;
 mod first_administrator;
 mod health;
 mod metrics;

@@ -3,13 +3,11 @@
 use domain::ids::{CustomerId, Matricule, UserId};
 use domain::password::Password;
 use domain::user::{Address, AddressChanges, Changes, NewUser, Status};
-use domain::values::{AvatarUrl, Email, Invalid, Patch, Preferences, Sexe, Text, UserType, Username};
+use domain::values::{AvatarUrl, Email, Sexe, Text, UserType, Username};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Detail};
-
-/// What is said of a field that has to be there.
-const REQUIRED: &str = "champ obligatoire";
+use crate::fields::{Fields, REQUIRED, set};
 
 /// The fields that a change may name.
 pub(super) const CHANGEABLE: [&str; 13] = [
@@ -36,7 +34,7 @@ pub(super) fn creation(
     fields: Map<String, Value>,
     fresh: &str,
 ) -> Result<(NewUser, Option<Password>), ApiError> {
-    let mut fields = Fields { fields, wrong: Vec::new() };
+    let mut fields = Fields::of(fields);
     let password = set(fields.optional("password", Password::parse));
     let id = fields.optional("id", UserId::parse);
     let customer_id = set(fields.optional("customerId", CustomerId::parse));
@@ -55,14 +53,10 @@ pub(super) fn creation(
         preferences,
         user_type,
         is_company_owner,
-    } = fields.changes();
+    } = fields.user_changes();
     let (Some(matricule), Some(nom), []) = (matricule, nom, &*fields.wrong) else {
         return Err(ApiError::Invalid(fields.wrong));
     };
-    if customer_id.is_some() {
-        // Nothing makes customers yet, so this names none.
-        return Err(ApiError::CustomerNotFound);
-    }
     let id = match set(id) {
         Some(id) => id,
         None => UserId::parse(fresh).map_err(|invalid| ApiError::internal(invalid.to_string()))?,
@@ -89,20 +83,13 @@ pub(super) fn creation(
 
 /// Reads the body of a change.
 pub(super) fn changes(fields: Map<String, Value>) -> Result<Changes, ApiError> {
-    let mut fields = Fields { fields, wrong: Vec::new() };
+    let mut fields = Fields::of(fields);
     fields.refuse_password();
-    if fields.wrong.is_empty() && !CHANGEABLE.iter().any(|name| fields.fields.contains_key(*name)) {
-        return Err(ApiError::invalid(
-            "body",
-            format!("au moins un de ces champs attendu : {}", CHANGEABLE.join(", ")),
-        ));
-    }
-    let names = |fields: &Fields, name| fields.fields.contains_key(name);
-    let matricule =
-        if names(&fields, "matricule") { fields.required("matricule", Matricule::parse) } else { None };
-    let nom = if names(&fields, "nom") { fields.required("nom", Text::parse) } else { None };
-    let changes = Changes { matricule, nom, ..fields.changes() };
-    if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
+    fields.expect_one_of(&CHANGEABLE);
+    let matricule = fields.named("matricule", Matricule::parse);
+    let nom = fields.named("nom", Text::parse);
+    let changes = Changes { matricule, nom, ..fields.user_changes() };
+    fields.finish(Some(changes))
 }
 
 /// Reads the body of a registration.
@@ -134,7 +121,7 @@ const OF_ADDRESS: [&str; 6] = ["label", "line1", "line2", "city", "postalCode", 
 
 /// Reads the body of a new address.
 pub(super) fn address(fields: Map<String, Value>) -> Result<Address, ApiError> {
-    let mut fields = Fields { fields, wrong: Vec::new() };
+    let mut fields = Fields::of(fields);
     let [label, line2, postal_code] =
         ["label", "line2", "postalCode"].map(|name| set(fields.optional(name, Text::parse)));
     let [line1, city, country] = ["line1", "city", "country"].map(|name| fields.required(name, Text::parse));
@@ -148,47 +135,30 @@ pub(super) fn address(fields: Map<String, Value>) -> Result<Address, ApiError> {
 
 /// Reads the body of a change of an address.
 pub(super) fn address_changes(fields: Map<String, Value>) -> Result<AddressChanges, ApiError> {
-    let mut fields = Fields { fields, wrong: Vec::new() };
-    if !OF_ADDRESS.iter().any(|name| fields.fields.contains_key(*name)) {
-        let expected = format!("au moins un de ces champs attendu : {}", OF_ADDRESS.join(", "));
-        return Err(ApiError::invalid("body", expected));
-    }
+    let mut fields = Fields::of(fields);
+    fields.expect_one_of(&OF_ADDRESS);
     let [label, line2, postal_code] =
         ["label", "line2", "postalCode"].map(|name| fields.optional(name, Text::parse));
-    let [line1, city, country] = ["line1", "city", "country"].map(|name| {
-        let is_named = fields.fields.contains_key(name);
-        is_named.then(|| fields.required(name, Text::parse)).flatten()
-    });
-    let changes = AddressChanges { label, line1, line2, city, postal_code, country };
-    if fields.wrong.is_empty() { Ok(changes) } else { Err(ApiError::Invalid(fields.wrong)) }
+    let [line1, city, country] = ["line1", "city", "country"].map(|name| fields.named(name, Text::parse));
+    fields.finish(Some(AddressChanges { label, line1, line2, city, postal_code, country }))
 }
 
 /// Reads the body of a change of status.
 pub(super) fn status(fields: Map<String, Value>) -> Result<(Status, Option<Text>), ApiError> {
-    let mut fields = Fields { fields, wrong: Vec::new() };
+    let mut fields = Fields::of(fields);
     let (to, reason) = (fields.required("status", Status::parse), fields.optional("reason", Text::parse));
-    match to {
-        Some(to) if fields.wrong.is_empty() => Ok((to, set(reason))),
-        Some(_) | None => Err(ApiError::Invalid(fields.wrong)),
-    }
+    fields.finish(to.map(|to| (to, set(reason))))
 }
 
-fn set<T>(patch: Patch<T>) -> Option<T> {
-    match patch {
-        Patch::Keep | Patch::Clear => None,
-        Patch::Set(value) => Some(value),
-    }
+/// What only users have.
+trait UserFields {
+    fn user_changes(&mut self) -> Changes;
+    fn refuse_password(&mut self);
 }
 
-/// The fields still to be read, and what was wrong with those read so far.
-struct Fields {
-    fields: Map<String, Value>,
-    wrong: Vec<Detail>,
-}
-
-impl Fields {
+impl UserFields for Fields {
     /// What creation and change have in common: all but `matricule` and `nom`.
-    fn changes(&mut self) -> Changes {
+    fn user_changes(&mut self) -> Changes {
         let avatar = if self.fields.contains_key("avatar") { "avatar" } else { "profile_pic" };
         Changes {
             matricule: None,
@@ -200,63 +170,9 @@ impl Fields {
             email: self.optional("email", Email::parse),
             username: self.optional("username", Username::parse),
             telephone: self.optional("telephone", Text::parse),
-            preferences: self.preferences(),
+            preferences: self.object("preferences"),
             user_type: self.optional("userType", UserType::parse),
             is_company_owner: self.boolean("isCompanyOwner"),
-        }
-    }
-
-    /// [`None`] if it is missing, empty or wrong, which is then told.
-    fn required<T>(&mut self, name: &'static str, parse: fn(&str) -> Result<T, Invalid>) -> Option<T> {
-        match self.optional(name, parse) {
-            Patch::Set(value) => Some(value),
-            // Wrong, and told already.
-            Patch::Keep if self.wrong.iter().any(|detail| detail.field == name) => None,
-            Patch::Keep | Patch::Clear => self.refuse(name, REQUIRED),
-        }
-    }
-
-    /// A text; null and nothing but space clear it.
-    fn optional<T>(&mut self, name: &'static str, parse: fn(&str) -> Result<T, Invalid>) -> Patch<T> {
-        match self.fields.remove(name) {
-            None => Patch::Keep,
-            Some(Value::Null) => Patch::Clear,
-            Some(Value::String(text)) if text.trim().is_empty() => Patch::Clear,
-            Some(Value::String(text)) => match parse(&text) {
-                Ok(value) => Patch::Set(value),
-                Err(invalid) => self.refuse(name, invalid.to_string()).unwrap_or_default(),
-            },
-            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                self.refuse(name, "chaîne de caractères attendue").unwrap_or_default()
-            }
-        }
-    }
-
-    fn preferences(&mut self) -> Patch<Preferences> {
-        const NAME: &str = "preferences";
-        match self.fields.remove(NAME) {
-            None => Patch::Keep,
-            Some(Value::Null) => Patch::Clear,
-            Some(Value::String(text)) if text.trim().is_empty() => Patch::Clear,
-            // What a profile shows where there are none.
-            Some(Value::Object(empty)) if empty.is_empty() => Patch::Clear,
-            Some(value) => match Preferences::parse(value) {
-                Ok(preferences) => Patch::Set(preferences),
-                Err(invalid) => self.refuse(NAME, invalid.to_string()).unwrap_or_default(),
-            },
-        }
-    }
-
-    /// Null counts as false.
-    fn boolean(&mut self, name: &'static str) -> Option<bool> {
-        match self.fields.remove(name) {
-            None => None,
-            Some(Value::Null) => Some(false),
-            Some(Value::String(text)) if text.is_empty() => Some(false),
-            Some(Value::Bool(value)) => Some(value),
-            Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
-                self.refuse(name, "booléen attendu")
-            }
         }
     }
 
@@ -269,11 +185,6 @@ impl Fields {
                 self.refuse::<()>("password", "un mot de passe se change par PUT /:id/password");
             }
         }
-    }
-
-    fn refuse<T>(&mut self, field: &'static str, message: impl Into<String>) -> Option<T> {
-        self.wrong.push(Detail::new(field, message));
-        None
     }
 }
 
