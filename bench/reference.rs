@@ -57,7 +57,7 @@ pub fn function() -> String {
     format!(
         "SELECT * FROM append_batch(NULL, NULL, NULL, NULL, ARRAY['user-' || gen_random_uuid()], '{{0}}', '{{0}}', \
          '{{f}}', '{{1}}', '{{NULL}}', \
-         '{{NULL}}', '{{NULL}}', '{{t}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{1}}', '{{1}}', \
+         '{{NULL}}', '{{NULL}}', '{{t}}', NULL, '{{}}', '{{}}', '{{}}', '{{}}', '{{1}}', '{{1}}', \
          ARRAY[gen_random_uuid()], '{{user.changed}}', '{{1}}', '{{NULL}}', '{{0}}', \
          ARRAY[convert_to('{CHANGED}', 'UTF8')], ARRAY['{META}'::bytea]);\n"
     )

@@ -123,7 +123,9 @@ impl Set {
                 }
             };
             if !request.if_match.holds(now.version) {
-                return Err(ExecuteError::VersionMismatch { actual: now.version }.into());
+                return Err(
+                    ExecuteError::VersionMismatch { stream: stream.clone(), actual: now.version }.into()
+                );
             }
             match self.dismiss(&profile.id, now.version, metadata).await {
                 Ok(()) => {}

@@ -25,6 +25,10 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
     /// never read whole.
     const LAST_EVENT_TELLS: bool = false;
 
+    /// Whether the state after an event can be told from that event alone, whatever was before:
+    /// it is that which the event makes of the default. Such a stream is never read whole.
+    const LAST_EVENT_TELLS: bool = false;
+
     /// The events that carry the command out; none when its effect holds already.
     fn decide(&self, command: Self::Command, at: DateTime<Utc>) -> Result<Vec<Self::Event>, Self::Rejection>;
 
@@ -43,6 +47,13 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
     fn claims(&self) -> Vec<Claim<'_, Self::Rejection>> {
         Vec::new()
     }
+
+    /// Values that an event takes for ever: no event of any stream, its own included, takes one a second
+    /// time. Their namespaces are others than those of [`Self::claims`].
+    fn marks(event: &Self::Event) -> Vec<Claim<'_, Self::Rejection>> {
+        let _ = event;
+        Vec::new()
+    }
 }
 
 /// A value that at most one stream holds at a time, within its namespace.
@@ -52,7 +63,7 @@ pub struct Claim<'a, R> {
     pub namespace: &'static str,
     /// The value as it is compared (already folded where case does not count).
     pub value: Cow<'a, str>,
-    /// What a command is told that asks for a value another stream holds.
+    /// What a command is told that asks for a value that is taken.
     pub refusal: R,
 }
 

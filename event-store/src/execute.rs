@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::appender::Appender;
-use crate::event::{Metadata, StreamId, Version};
+use crate::event::{Metadata, Position, StreamId, Version};
 use crate::fold::{self, Loaded};
-use crate::job::Job;
+use crate::job::{AnyJob, Job};
 use crate::known::States;
-use crate::store::{EventStore, IdempotencyKey, StoreError};
+use crate::store::{EventStore, IdempotencyKey, StoreError, Wanted};
+use crate::together::Company;
 
 /// How long a command may wait for its turn and be decided again before it is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,6 +86,9 @@ pub struct Executed<A> {
     pub stream: StreamId,
     /// What it left; of a repeated command what the first one left.
     pub after: Arc<Loaded<A>>,
+    /// The position of the last event of all that was carried out together; of a repeated command with company
+    /// one behind it. A reader that has come so far has read all of it.
+    pub last: Position,
     /// Whether an earlier command with the same key had been carried out already.
     pub repeated: bool,
 }
@@ -95,9 +99,11 @@ pub enum ExecuteError<R> {
     /// The rules refuse it.
     #[error(transparent)]
     Rejected(R),
-    /// The stream is at another version than [`IfMatch`] asks for.
-    #[error("the stream is at version {actual}")]
+    /// A stream is at another version than [`IfMatch`] asks for.
+    #[error("stream {stream} is at version {actual}")]
     VersionMismatch {
+        /// Which: the request's, or that of a part.
+        stream: StreamId,
         /// The stream's version.
         actual: Version,
     },
@@ -143,31 +149,34 @@ impl<A: Aggregate> Commands<A> {
         &self,
         request: Request<A::Command>,
     ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
+        self.execute_with(request, Company::default()).await
+    }
+
+    /// Carries out a request together with parts on other streams: all in one append, or nothing. If any of
+    /// them is refused, the answer is the refusal: the request's own before that of a part.
+    ///
+    /// Dropping the future does not stop it.
+    pub async fn execute_with(
+        &self,
+        request: Request<A::Command>,
+        company: Company<A::Rejection>,
+    ) -> Result<Executed<A>, ExecuteError<A::Rejection>> {
         let Some(permit) = self.appender.admit() else {
             count("failed");
             return Err(ExecuteError::Overloaded);
         };
         let deadline = Instant::now() + PATIENCE;
         let (reply, answer) = oneshot::channel();
-        let known = match self.states().get(&request.stream) {
-            Some((kept, _)) => Some(kept),
-            None if request.new_stream => Some(Arc::default()),
-            None => None,
-        };
-        let mut job = Job::new(self.clone(), request, permit, deadline, reply);
-        if let Some(known) = known {
-            job.decide_on(known);
-            self.appender.submit(Box::new(job));
+        let mut job = Box::new(Job::new(self.clone(), request, company, permit, deadline, reply));
+        if job.is_read() {
+            self.appender.submit(job);
         } else {
             // A task of its own: a query that is dropped half-way costs its connection.
-            let commands = self.clone();
+            let appender = self.appender.clone();
             tokio::spawn(async move {
-                match commands.newest(job.stream(), &Loaded::default(), deadline).await {
-                    Ok(loaded) => {
-                        job.decide_on(loaded);
-                        commands.appender.submit(Box::new(job));
-                    }
-                    Err(error) => job.reply(Err(error.into())),
+                match job.read().await {
+                    Ok(()) => appender.submit(job),
+                    Err(error) => job.fail(error),
                 }
             });
         }
@@ -201,22 +210,31 @@ impl<A: Aggregate> Commands<A> {
     }
 
     async fn go_on(&self, stream: &StreamId, known: &Loaded<A>) -> Result<Arc<Loaded<A>>, Arc<StoreError>> {
+        if A::LAST_EVENT_TELLS {
+            let last = self.appender.read(stream, Wanted::Last).await?;
+            return Ok(Arc::new(fold::go_on(&Loaded::default(), &last)?));
+        }
         if known.version > 0 {
             // With the last that is known: in a log that was set back it is not there.
-            let events = self.appender.read(stream, known.version - 1).await?;
+            let events = self.appender.read(stream, Wanted::Behind(known.version - 1)).await?;
             if let Some((last, further)) = events.split_first()
                 && last.position == known.position
             {
                 return Ok(Arc::new(fold::go_on(known, further)?));
             }
         }
-        let events = self.appender.read(stream, 0).await?;
+        let events = self.appender.read(stream, Wanted::Behind(0)).await?;
         Ok(Arc::new(fold::go_on(&Loaded::default(), &events)?))
     }
 
     /// The stream that holds a claim.
     pub async fn holder(&self, claim: &crate::ClaimValue) -> Result<Option<StreamId>, StoreError> {
         self.store.holder(claim).await
+    }
+
+    /// The last position of the log.
+    pub(crate) async fn head(&self) -> Result<Position, StoreError> {
+        self.store.head().await
     }
 
     pub(crate) fn states(&self) -> &States {

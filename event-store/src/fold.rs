@@ -22,7 +22,8 @@ pub struct Loaded<A> {
     pub version: Version,
     /// Of the last event.
     pub position: Position,
-    /// The time of the first event.
+    /// The time of the first event; of the last one where that tells the state
+    /// ([`Aggregate::LAST_EVENT_TELLS`]).
     pub created_at: Option<DateTime<Utc>>,
     /// The time of the last event.
     pub updated_at: Option<DateTime<Utc>>,
@@ -41,11 +42,30 @@ pub(crate) async fn load<A: Aggregate>(
     stream: &StreamId,
     up_to: Version,
 ) -> Result<Loaded<A>, StoreError> {
-    go_on(&Loaded::default(), &store.read_stream(stream, 0, up_to).await?)
+    let events = if A::LAST_EVENT_TELLS {
+        store.read_stream_back(stream, up_to.saturating_add(1), 1).await?
+    } else {
+        store.read_stream(stream, 0, up_to).await?
+    };
+    go_on(&Loaded::default(), &events)
+}
+
+/// The state that events leave, of which there is one at least.
+pub(crate) fn after<A: Aggregate>(before: &A, events: &[A::Event]) -> A {
+    match events {
+        [.., last] if A::LAST_EVENT_TELLS => A::default().evolve(last),
+        events => events.iter().fold(before.clone(), A::evolve),
+    }
 }
 
 /// The state that further events of its stream leave.
 pub(crate) fn go_on<A: Aggregate>(from: &Loaded<A>, events: &[StoredEvent]) -> Result<Loaded<A>, StoreError> {
+    let last = events.len().saturating_sub(1);
+    let (from, events) = if A::LAST_EVENT_TELLS && !events.is_empty() {
+        (&Loaded::default(), &events[last..])
+    } else {
+        (from, events)
+    };
     let (mut loaded, mut state) = (from.clone(), A::clone(&from.state));
     for stored in events {
         let event: A::Event = codec::decode(&stored.type_name, stored.schema_version, &stored.data)?;
@@ -93,7 +113,7 @@ impl<A: Aggregate> Fold<A> {
             Some((version, state)) if version == event.version - 1 => state,
             _ => load(&*self.store, &event.stream, event.version - 1).await?.state,
         };
-        let after = Arc::new(A::clone(&before).evolve(&recorded.event));
+        let after = Arc::new(after(&*before, std::slice::from_ref(&recorded.event)));
         self.states.insert(event.stream.clone(), (event.version, after.clone()));
         Ok(Step { recorded, before, after })
     }

@@ -1,81 +1,76 @@
-//! A command on its way through the appender, whatever its aggregate.
+//! A command on its way through the appender, whatever its aggregate, with what is carried out together with it.
 
-use std::any::Any;
+use std::collections::HashSet;
+use std::iter;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Aggregate, Claim};
+use domain::Aggregate;
+use futures::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use crate::codec::{self, SCHEMA_VERSION};
-use crate::event::{Position, StreamId, Version};
+use crate::act::{Act, AnyAct, Lane, LaneState, downcast};
+use crate::appender::HashMap;
+use crate::codec::CodecError;
+use crate::event::{Metadata, Position, StreamId, Version};
 use crate::execute::{Commands, ExecuteError, Executed, Request};
-use crate::fold::Loaded;
-use crate::known::{Epoch, PAST, States};
-use crate::store::{ClaimValue, NewEvent, Proposal, StoreError, Verdict};
+use crate::known::Epoch;
+use crate::store::{ClaimValue, IdempotencyKey, Proposal, StoreError, Verdict};
+use crate::together::{Company, Part};
 
-/// The state of a stream within a batch: an `Arc<Loaded<A>>` of its aggregate.
-pub(crate) type LaneState = Arc<dyn Any + Send + Sync>;
+/// What the log has confirmed of each stream in a batch.
+pub(crate) type Confirmed = HashMap<StreamId, LaneState>;
 
 /// A job with its aggregate forgotten, so that one batch holds jobs of all.
 #[async_trait]
 pub(crate) trait AnyJob: Send {
+    /// The stream of the request.
     fn stream(&self) -> &StreamId;
+    /// How many commands it is. More than one are a group: all are carried out, or none.
+    fn size(&self) -> usize;
+    /// Whether this is so for any of its streams.
+    fn any_stream(&mut self, holds: &mut dyn FnMut(&StreamId) -> bool) -> bool;
     fn deadline(&self) -> Instant;
-    /// Decides on the state that the lane has reached, or, as the first of its
-    /// lane, on the newest state known; that of this epoch needs no look.
-    /// Returns what the lane reaches with it.
-    fn propose(&mut self, lane: Option<&Lane>, epoch: Epoch) -> Result<(Proposal, Lane), StoreError>;
-    /// Answers the caller, or gives the job back to be decided again. `before`
-    /// is what the log confirmed of its lane in this batch; what it confirms
-    /// now is kept as of this epoch.
-    fn settle(self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled;
-    /// Reads what the stream has become since it was decided on.
+    /// Decides on the state that the lane has reached, or, as the first of its lane, which a group always is,
+    /// on the newest state known; that of this epoch needs no look. Adds a proposal for each command, and what
+    /// its lane reaches with it, to an empty list.
+    fn propose(
+        &mut self,
+        lane: Option<&Lane>,
+        epoch: Epoch,
+        proposed: &mut Vec<(Proposal, Lane)>,
+    ) -> Result<(), StoreError>;
+    /// Answers the caller, or gives the job back to be decided again. What the log confirms now is kept as
+    /// of this epoch, and noted.
+    fn settle(self: Box<Self>, verdicts: &[Verdict], confirmed: &mut Confirmed, epoch: Epoch) -> Settled;
+    /// Reads what its streams have become since it was decided; returns that of the request.
     async fn reload(&mut self) -> Result<LaneState, Arc<StoreError>>;
     /// Takes a state that another job of the same stream has reloaded.
     fn reloaded(&mut self, state: &LaneState);
     fn fail(self: Box<Self>, error: Arc<StoreError>);
 }
 
-/// What a lane has reached within a batch, should its jobs so far win.
-#[derive(Clone)]
-pub(crate) struct Lane {
-    pub(crate) base: Version,
-    /// Whether the base is that of a state of the present epoch.
-    pub(crate) known: bool,
-    pub(crate) state: LaneState,
-}
-
 pub(crate) enum Settled {
-    /// Answered; with the state that the log now confirms, if any.
-    Answered(Option<LaneState>),
-    /// To be decided again: at once if what its stream has become is known already, or else, and from the
+    Answered,
+    /// To be decided again: at once if what its streams have become is known already, or else, and from the
     /// second time on, on a fresh read.
-    Again { job: Box<dyn AnyJob>, at_once: bool },
+    Again {
+        job: Box<dyn AnyJob>,
+        at_once: bool,
+    },
 }
 
 type Reply<A> = oneshot::Sender<Result<Executed<A>, ExecuteError<<A as Aggregate>::Rejection>>>;
 
-/// What the state becomes, or why it stays.
-type Outcome<A> = Result<Arc<A>, ExecuteError<<A as Aggregate>::Rejection>>;
-
-/// What was decided, until the log has confirmed it.
-struct Decided<A: Aggregate> {
-    /// The version its lane began with.
-    base: Version,
-    on: Arc<Loaded<A>>,
-    outcome: Outcome<A>,
-    events: Version,
-    refusals: Vec<A::Rejection>,
-}
-
 pub(crate) struct Job<A: Aggregate> {
-    commands: Commands<A>,
-    request: Request<A::Command>,
-    known: Arc<Loaded<A>>,
-    decided: Option<Decided<A>>,
+    main: Act<A>,
+    company: Company<A::Rejection>,
+    key: Option<IdempotencyKey>,
+    metadata: Metadata,
+    /// Why nothing is carried out, if the log confirms what that was decided on.
+    refusal: Option<ExecuteError<A::Rejection>>,
     was_stale: bool,
     deadline: Instant,
     reply: Reply<A>,
@@ -87,23 +82,61 @@ impl<A: Aggregate> Job<A> {
     pub(crate) fn new(
         commands: Commands<A>,
         request: Request<A::Command>,
+        company: Company<A::Rejection>,
         permit: OwnedSemaphorePermit,
         deadline: Instant,
         reply: Reply<A>,
     ) -> Self {
-        let known = Arc::default();
-        Self { commands, request, known, decided: None, was_stale: false, deadline, reply, _permit: permit }
+        let Request { stream, command, new_stream, if_match, found_by, key, metadata } = request;
+        let mut main = Act::new(commands, stream, command, if_match, found_by);
+        if new_stream {
+            main.take_for_new();
+        }
+        Self {
+            main,
+            company,
+            key,
+            metadata,
+            refusal: None,
+            was_stale: false,
+            deadline,
+            reply,
+            _permit: permit,
+        }
     }
 
-    pub(crate) fn stream(&self) -> &StreamId {
-        &self.request.stream
+    /// Its commands in order.
+    fn acts(&mut self) -> impl Iterator<Item = &mut dyn AnyAct<A::Rejection>> {
+        let Self { main, company, .. } = self;
+        let before = company.before.iter_mut().map(Part::act);
+        before.chain(iter::once(main as _)).chain(company.after.iter_mut().map(Part::act))
     }
 
-    pub(crate) fn decide_on(&mut self, known: Arc<Loaded<A>>) {
-        self.known = known;
+    /// Whether each of its streams was read already, by whomever.
+    pub(crate) fn is_read(&mut self) -> bool {
+        self.acts().all(|act| act.is_read())
     }
 
-    pub(crate) fn reply(self, answer: Result<Executed<A>, ExecuteError<A::Rejection>>) {
+    /// Reads those of its streams that nobody has read.
+    pub(crate) async fn read(&mut self) -> Result<(), Arc<StoreError>> {
+        self.read_streams(|act| !act.is_read()).await
+    }
+
+    /// Reads those of its streams for which this holds, each once: what comes second on one is
+    /// decided on what the first one leaves.
+    async fn read_streams(
+        &mut self,
+        wanted: fn(&mut dyn AnyAct<A::Rejection>) -> bool,
+    ) -> Result<(), Arc<StoreError>> {
+        let (deadline, mut firsts) = (self.deadline, HashSet::new());
+        let reads = self
+            .acts()
+            .filter(|act| firsts.insert(act.stream().clone()))
+            .filter_map(|act| wanted(act).then(|| act.read(deadline)));
+        try_join_all(reads).await.map(drop)
+    }
+
+    fn reply(self, answer: Result<Executed<A>, ExecuteError<A::Rejection>>) {
         let outcome = match &answer {
             Ok(_) => "done",
             Err(ExecuteError::Overloaded | ExecuteError::Store(_)) => "failed",
@@ -119,201 +152,207 @@ impl<A: Aggregate> Job<A> {
         let _ = self.reply.send(answer);
     }
 
-    fn states(&self) -> &States {
-        self.commands.states()
-    }
-
-    /// The newest state known of the stream. What was read is of no epoch: by now we may have written ourselves.
-    fn newest(&self) -> (Arc<Loaded<A>>, Epoch) {
-        match self.states().get::<A>(&self.request.stream) {
-            Some((kept, epoch)) if kept.version >= self.known.version => (kept, epoch),
-            Some(_) | None => (self.known.clone(), PAST),
-        }
-    }
-
-    /// Decides on a state: what it would become, and the events for it.
-    fn decide(&self, on: &Loaded<A>) -> (Outcome<A>, Vec<A::Event>) {
-        let holds =
-            |found_by: &ClaimValue| on.state.claims().iter().any(|claim| ClaimValue::of(claim) == *found_by);
-        if self.request.found_by.as_ref().is_some_and(|found_by| !holds(found_by)) {
-            return (Err(ExecuteError::NotFoundByClaim), Vec::new());
-        }
-        match on.state.decide(self.request.command.clone(), self.commands.clock().now()) {
-            Err(rejection) => (Err(ExecuteError::Rejected(rejection)), Vec::new()),
-            Ok(_) if !self.request.if_match.holds(on.version) => {
-                (Err(ExecuteError::VersionMismatch { actual: on.version }), Vec::new())
-            }
-            Ok(events) if events.is_empty() => (Ok(on.state.clone()), events),
-            Ok(events) => {
-                let after = events.iter().fold(A::clone(&on.state), A::evolve);
-                (Ok(Arc::new(after)), events)
+    /// The refusal of the second of two commands that touch the same claim, by its place or that of the first.
+    fn twice(&mut self, proposed: &[(Proposal, Lane)]) -> Option<ExecuteError<A::Rejection>> {
+        let mut touched: HashMap<&ClaimValue, (usize, usize)> = HashMap::default();
+        let mut taken = None;
+        for (act, (proposal, _)) in proposed.iter().enumerate() {
+            // What is given up has no refusal; behind those taken there is none.
+            for (claim, value) in proposal.take.iter().chain(&proposal.release).enumerate() {
+                let earlier = touched.insert(value, (act, claim)).filter(|earlier| earlier.0 != act);
+                if let Some(earlier) = earlier {
+                    let second = (claim < proposal.take.len()).then_some((act, claim));
+                    taken = taken.or(second).or(Some(earlier));
+                }
             }
         }
+        let (act, claim) = taken?;
+        self.acts().nth(act)?.taken(claim).map(ExecuteError::Rejected)
     }
 
-    fn encode(&self, events: &[A::Event]) -> Result<Vec<NewEvent>, StoreError> {
-        let meta = serde_json::to_vec(&self.request.metadata)
-            .map_err(|e| codec::CodecError::Unencodable(e.to_string()))?;
-        let encode = |event| {
-            let (type_name, data) = codec::encode(event)?;
-            let id = self.commands.ids().next();
-            let meta = meta.clone();
-            Ok(NewEvent { id, type_name, schema_version: SCHEMA_VERSION, data, meta })
-        };
-        events.iter().map(encode).collect()
-    }
-
-    /// The log stands where it was decided on: what holds now, and the answer.
-    fn confirmed(
-        self,
-        decided: Decided<A>,
-        before: Arc<Loaded<A>>,
-        first: Option<Position>,
-        recorded_at: DateTime<Utc>,
-        epoch: Epoch,
-    ) -> Settled {
-        let after = match (&decided.outcome, first) {
-            (Ok(state), Some(first)) => Arc::new(Loaded {
-                state: state.clone(),
-                version: decided.on.version + decided.events,
-                position: Position::new(first.get() + i64::from(decided.events) - 1),
-                created_at: before.created_at.or(Some(recorded_at)),
-                updated_at: Some(recorded_at),
+    /// The log stands where all of it was decided on: what holds now, and the answer.
+    fn done(mut self, verdicts: &[Verdict], confirmed: &mut Confirmed, epoch: Epoch) {
+        let main = self.company.before.len();
+        let (mut after, mut last) = (None, Position::START);
+        for (index, (act, verdict)) in self.acts().zip(verdicts).enumerate() {
+            let (first, recorded_at) = match verdict {
+                Verdict::Done { first, recorded_at } => (*first, *recorded_at),
+                // Of a group that an earlier try has stored, one that had nothing to store.
+                Verdict::Repeated { .. }
+                | Verdict::KeyReused
+                | Verdict::Stale
+                | Verdict::ClaimTaken(_)
+                | Verdict::InCompany => (None, DateTime::<Utc>::UNIX_EPOCH),
+            };
+            let (state, position) = act.confirmed(confirmed.get(act.stream()), first, recorded_at, epoch);
+            last = last.max(position);
+            if index == main {
+                after = downcast::<A>(&state);
+            }
+            confirmed.insert(act.stream().clone(), state);
+        }
+        let answer = match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => Ok(Executed {
+                stream: self.main.stream().clone(),
+                after: after.unwrap_or_default(),
+                last,
+                repeated: false,
             }),
-            (Ok(_), None) | (Err(_), _) => before,
         };
-        let stream = self.request.stream.clone();
-        self.states().keep(stream.clone(), after.clone(), epoch);
-        let answer = decided.outcome.map(|_| Executed { stream, after: after.clone(), repeated: false });
         self.reply(answer);
-        Settled::Answered(Some(after))
     }
 
     /// Answers as the first command with the same key was answered.
     fn repeat(self, stream: StreamId, version: Version) {
+        let (commands, alone) = (self.main.commands.clone(), self.company.len() == 0);
         tokio::spawn(async move {
-            let answer = match self.commands.load(&stream, version).await {
-                Ok(after) => Ok(Executed { stream, after, repeated: true }),
-                Err(error) => Err(Arc::new(error).into()),
+            let first = async {
+                let after = commands.load(&stream, version).await?;
+                // Where the company's last event stands is not known any more.
+                let last = if alone { after.position } else { commands.head().await? };
+                Ok::<_, StoreError>(Executed { stream, after, last, repeated: true })
             };
+            let answer = first.await.map_err(|error| Arc::new(error).into());
             self.reply(answer);
         });
+    }
+
+    /// To be decided again.
+    fn again(mut self: Box<Self>, verdicts: &[Verdict]) -> Settled {
+        for (act, verdict) in self.acts().zip(verdicts) {
+            act.lost(*verdict == Verdict::Stale);
+        }
+        let at_once = verdicts.contains(&Verdict::Stale) && !std::mem::replace(&mut self.was_stale, true);
+        Settled::Again { job: self, at_once }
     }
 }
 
 #[async_trait]
 impl<A: Aggregate> AnyJob for Job<A> {
     fn stream(&self) -> &StreamId {
-        &self.request.stream
+        self.main.stream()
+    }
+
+    fn size(&self) -> usize {
+        1 + self.company.len()
+    }
+
+    fn any_stream(&mut self, holds: &mut dyn FnMut(&StreamId) -> bool) -> bool {
+        self.acts().any(|act| holds(act.stream()))
     }
 
     fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    fn propose(&mut self, lane: Option<&Lane>, epoch: Epoch) -> Result<(Proposal, Lane), StoreError> {
-        let in_lane = lane.and_then(|lane| Some((lane.base, lane.known, downcast::<A>(&lane.state)?)));
-        let (base, known, on) = in_lane.unwrap_or_else(|| {
-            let (newest, of) = self.newest();
-            (newest.version, of == epoch, newest)
-        });
-        let (outcome, events) = self.decide(&on);
-        let encoded = self.encode(&events)?;
-        let count = Version::try_from(encoded.len())
-            .map_err(|_| StoreError::Refused("too many events of one command".into()))?;
-
-        let (held, wanted) = match &outcome {
-            Ok(after) if count > 0 => (on.state.claims(), after.claims()),
-            Ok(_) | Err(_) => (Vec::new(), Vec::new()),
+    fn propose(
+        &mut self,
+        lane: Option<&Lane>,
+        epoch: Epoch,
+        proposed: &mut Vec<(Proposal, Lane)>,
+    ) -> Result<(), StoreError> {
+        let meta = serde_json::to_vec(&self.metadata).map_err(|e| CodecError::Unencodable(e.to_string()))?;
+        let (main, key, is_group) = (self.company.before.len(), self.key, self.company.len() > 0);
+        let mut refusals: Vec<(usize, ExecuteError<A::Rejection>)> = Vec::new();
+        for (index, act) in self.acts().enumerate() {
+            let own = proposed.iter().rev().find(|(earlier, _)| earlier.stream == *act.stream());
+            let outcome = act.propose(own.map(|(_, lane)| lane).or(lane), epoch, &meta)?;
+            let with_previous = index > 0;
+            let key = key.filter(|_| index == main);
+            proposed.push((Proposal { key, with_previous, ..outcome.proposal }, outcome.lane));
+            refusals.extend(outcome.refusal.map(|refusal| (index, refusal)));
+        }
+        // The request's own refusal says most, unless it was decided on what a refused part would have left.
+        let misled = |stream: &StreamId| {
+            let before = refusals.iter().take_while(|(index, _)| *index < main);
+            before.into_iter().any(|(index, _)| proposed[*index].0.stream == *stream)
         };
-        let is_in = |claim: &Claim<_>, claims: &[Claim<_>]| {
-            claims.iter().any(|other| (other.namespace, &other.value) == (claim.namespace, &claim.value))
-        };
-        let taken = || wanted.iter().filter(|claim| !is_in(claim, &held));
-        let take = taken().map(ClaimValue::of).collect();
-        let refusals = taken().map(|claim| claim.refusal.clone()).collect();
-        let release = held.iter().filter(|claim| !is_in(claim, &wanted)).map(ClaimValue::of).collect();
-
-        // Times and position are the log's to give; until then the old ones stand in.
-        let reached: LaneState = match &outcome {
-            Ok(state) if count > 0 => {
-                Arc::new(Loaded { state: state.clone(), version: on.version + count, ..(*on).clone() })
+        let own = refusals.iter().position(|(index, _)| *index == main);
+        let told = own.filter(|_| !misled(self.main.stream())).unwrap_or(0);
+        self.refusal = refusals.into_iter().nth(told).map(|(_, refusal)| refusal);
+        if !is_group {
+            return Ok(());
+        }
+        if self.refusal.is_none() {
+            self.refusal = self.twice(proposed);
+        }
+        if self.refusal.is_some() {
+            // Then the log only confirms the versions that the streams had before.
+            for (act, (proposal, lane)) in self.acts().zip(proposed) {
+                act.stay(&lane.began);
+                lane.state = lane.began.clone();
+                proposal.expected = proposal.base;
+                proposal.keep_key = false;
+                proposal.events.clear();
+                proposal.take.clear();
+                proposal.release.clear();
             }
-            Ok(_) | Err(_) => on.clone(),
-        };
-        let proposal = Proposal {
-            stream: self.request.stream.clone(),
-            base,
-            expected: on.version,
-            known,
-            events: encoded,
-            take,
-            release,
-            key: self.request.key,
-            keep_key: outcome.is_ok(),
-        };
-        self.decided = Some(Decided { base, on, outcome, events: count, refusals });
-        Ok((proposal, Lane { base, known, state: reached }))
+        }
+        Ok(())
     }
 
-    fn settle(mut self: Box<Self>, verdict: Verdict, before: Option<LaneState>, epoch: Epoch) -> Settled {
-        let Some(decided) = self.decided.take() else {
-            return Settled::Again { job: self, at_once: false };
-        };
-        match verdict {
-            Verdict::Done { first, recorded_at } => {
-                let before = before.and_then(|state| downcast(&state)).unwrap_or(decided.on.clone());
-                self.confirmed(decided, before, first, recorded_at, epoch)
-            }
-            Verdict::Repeated { stream, version } => {
+    fn settle(mut self: Box<Self>, verdicts: &[Verdict], confirmed: &mut Confirmed, epoch: Epoch) -> Settled {
+        if verdicts.len() != self.size() {
+            let missing =
+                StoreError::Corrupt("a batch was answered without a verdict for each command".into());
+            self.reply(Err(Arc::new(missing).into()));
+            return Settled::Answered;
+        }
+        // All are stored, or none; of those that an earlier try has stored, the ones without events may have
+        // been overtaken since.
+        let is_stored = |verdict: &Verdict| matches!(verdict, Verdict::Done { first: Some(_), .. });
+        let is_done = |verdict: &Verdict| matches!(verdict, Verdict::Done { .. });
+        if verdicts.iter().any(is_stored) || verdicts.iter().all(is_done) {
+            self.done(verdicts, confirmed, epoch);
+            return Settled::Answered;
+        }
+        let first = verdicts.iter().find_map(|verdict| match verdict {
+            Verdict::Repeated { stream, version } => Some(Some((stream.clone(), *version))),
+            Verdict::KeyReused => Some(None),
+            Verdict::Done { .. } | Verdict::Stale | Verdict::ClaimTaken(_) | Verdict::InCompany => None,
+        });
+        match first {
+            Some(Some((stream, version))) => {
                 self.repeat(stream, version);
-                Settled::Answered(None)
+                return Settled::Answered;
             }
-            Verdict::KeyReused => {
+            Some(None) => {
                 self.reply(Err(ExecuteError::KeyReused));
-                Settled::Answered(None)
+                return Settled::Answered;
             }
-            Verdict::ClaimTaken(index) => match decided.refusals.into_iter().nth(index) {
-                Some(refusal) => {
-                    self.reply(Err(ExecuteError::Rejected(refusal)));
-                    Settled::Answered(None)
-                }
-                None => Settled::Again { job: self, at_once: false },
-            },
-            Verdict::Stale => {
-                // What the commands before it in its lane would have left is no state of the stream: only
-                // what the lane began with, and what is kept, have ever been one.
-                match self.states().get::<A>(&self.request.stream) {
-                    Some((kept, _)) if kept.version > decided.base => self.known = kept,
-                    Some(_) | None => {
-                        self.states().forget(&self.request.stream);
-                        if decided.on.version == decided.base {
-                            self.known = decided.on;
-                        }
-                    }
-                }
-                let at_once = !std::mem::replace(&mut self.was_stale, true);
-                Settled::Again { job: self, at_once }
+            None => {}
+        }
+        if verdicts.contains(&Verdict::Stale) {
+            return self.again(verdicts);
+        }
+        let taken = self.acts().zip(verdicts).find_map(|(act, verdict)| match verdict {
+            Verdict::ClaimTaken(claim) => act.taken(*claim),
+            Verdict::Done { .. }
+            | Verdict::Repeated { .. }
+            | Verdict::KeyReused
+            | Verdict::Stale
+            | Verdict::InCompany => None,
+        });
+        match taken {
+            Some(refusal) => {
+                self.reply(Err(ExecuteError::Rejected(refusal)));
+                Settled::Answered
             }
+            None => self.again(verdicts),
         }
     }
 
     async fn reload(&mut self) -> Result<LaneState, Arc<StoreError>> {
-        self.known = self.commands.newest(&self.request.stream, &self.known, self.deadline).await?;
-        Ok(self.known.clone())
+        self.read_streams(|_| true).await?;
+        Ok(self.main.known())
     }
 
     fn reloaded(&mut self, state: &LaneState) {
-        if let Some(known) = downcast(state) {
-            self.known = known;
-        }
+        self.main.learn(state);
     }
 
     fn fail(self: Box<Self>, error: Arc<StoreError>) {
         self.reply(Err(error.into()));
     }
-}
-
-pub(crate) fn downcast<A: Aggregate>(state: &LaneState) -> Option<Arc<Loaded<A>>> {
-    state.clone().downcast().ok()
 }

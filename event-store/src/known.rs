@@ -11,9 +11,9 @@ use std::sync::Arc;
 use domain::Aggregate;
 use quick_cache::sync::Cache;
 
+use crate::act::{LaneState, downcast};
 use crate::event::{Position, StoredEvent, StreamId};
 use crate::fold::{self, Loaded};
-use crate::job::{LaneState, downcast};
 use crate::store::{Appended, Ends, Landmark, Seen};
 
 /// How many streams' states an appender keeps.
@@ -84,6 +84,7 @@ fn follow<A: Aggregate>(state: &LaneState, event: &StoredEvent) -> Option<LaneSt
         // Another one there: the log was set back.
         0 => (event.position == loaded.position).then_some(loaded as LaneState),
         1 => Some(Arc::new(fold::go_on(&loaded, std::slice::from_ref(event)).ok()?)),
+        2.. if A::LAST_EVENT_TELLS => Some(Arc::new(fold::go_on(&loaded, std::slice::from_ref(event)).ok()?)),
         2.. => None,
     }
 }

@@ -9,6 +9,7 @@
 //! nothing of HTTP, projections or messages. A further backend implements
 //! [`EventStore`] and passes `tests/contract/`.
 
+mod act;
 mod appender;
 mod clock;
 mod codec;
@@ -23,6 +24,7 @@ pub mod reader;
 mod search;
 mod store;
 mod subscribe;
+mod together;
 
 pub use appender::Appender;
 pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
@@ -35,6 +37,7 @@ pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{
     Appended, ClaimValue, Ends, EventStore, IdempotencyKey, Landmark, LogId, NewEvent, Proposal, Replay,
-    Seen, StoreError, Verdict,
+    Seen, StoreError, Verdict, Wanted,
 };
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};
+pub use together::{Company, Part};

@@ -20,7 +20,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// Judges and stores the commands of a batch in one commit, each for
     /// itself: a verdict a command, in the same order. No two commands of a
     /// batch touch the same claim or key; those on one stream are a lane, each
-    /// decided on what the ones before it leave.
+    /// decided on what the ones before it leave. Those that name each other ([`Proposal::with_previous`])
+    /// are a group: all of it is stored, or none. Before them there is in their lanes only what is of the
+    /// same group.
     ///
     /// A lost answer is settled inside: the batch is sent again until it is
     /// known what became of it, or [`StoreError::Unavailable`] is returned.
@@ -42,10 +44,9 @@ pub trait EventStore: Send + Sync + 'static {
         up_to: Version,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// Of several streams the events behind a version each, in order, as [`EventStore::read_stream`] gives
+    /// Of several streams the wanted events of each, in order, as [`EventStore::read_stream`] gives
     /// them for one; in the order of the question.
-    async fn read_streams(&self, wanted: &[(StreamId, Version)])
-    -> Result<Vec<Vec<StoredEvent>>, StoreError>;
+    async fn read_streams(&self, wanted: &[(StreamId, Wanted)]) -> Result<Vec<Vec<StoredEvent>>, StoreError>;
 
     /// At most `limit` events of a stream, the newest first, versions below `before`.
     async fn read_stream_back(
@@ -98,6 +99,15 @@ pub trait EventStore: Send + Sync + 'static {
     fn log(&self) -> LogId;
 }
 
+/// Which events of a stream are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All behind a version.
+    Behind(Version),
+    /// The last one.
+    Last,
+}
+
 /// Which log: a restored copy that goes its own way has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogId {
@@ -129,6 +139,8 @@ pub struct Proposal {
     pub key: Option<IdempotencyKey>,
     /// Whether the key is kept: not for a refusal, which is decided again.
     pub keep_key: bool,
+    /// Whether it is carried out together with the one before it in the batch, or not at all.
+    pub with_previous: bool,
 }
 
 /// An event and where it stands: a log that was restored and went on has another one there.
@@ -251,6 +263,8 @@ pub enum Verdict {
     Stale,
     /// Another stream holds the claim with this index in [`Proposal::take`].
     ClaimTaken(usize),
+    /// Not carried out for the sake of another of its group.
+    InCompany,
 }
 
 /// Why the log did not do what was asked.

@@ -3,7 +3,9 @@
 //! One task owns all of it, so nothing is decided on a state that a batch in
 //! flight may still change: a command waits while one on its stream, or one that
 //! touches the same claim or key, is under way. Within a batch the commands on
-//! one stream form a lane, each decided on what the one before it leaves.
+//! one stream form a lane, each decided on what the one before it leaves. Commands on several streams that are
+//! carried out together or not at all are one job, a group, which is the first in each of its lanes: it waits
+//! until no batch under way touches one of its streams, and what comes later on these streams waits behind it.
 
 mod task;
 
@@ -13,17 +15,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::task::Task;
 use crate::clock::{Clock, IdSource};
-use crate::event::{StoredEvent, StreamId, Version};
+use crate::event::{StoredEvent, StreamId};
 use crate::gather::Gather;
 use crate::job::AnyJob;
 use crate::known::States;
-use crate::store::{EventStore, StoreError};
+use crate::store::{EventStore, StoreError, Wanted};
+
+/// Hashing with the standard hasher would be a tenth of what a command costs here.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
+type HashSet<K> = std::collections::HashSet<K, quick_cache::DefaultHashBuilder>;
 
 /// How many commands may wait for their answer before further ones are refused.
 const QUEUE: usize = 4_096;
 
 /// Streams that are read at the same moment, by one query.
-type Reads = Gather<(StreamId, Version), Vec<StoredEvent>, StoreError>;
+type Reads = Gather<(StreamId, Wanted), Vec<StoredEvent>, StoreError>;
 
 /// The way into the log for all commands of a process. Cheap to clone.
 #[derive(Clone)]
@@ -68,13 +74,13 @@ impl Appender {
         &self.states
     }
 
-    /// A stream's events behind a version.
+    /// A stream's events.
     pub(crate) async fn read(
         &self,
         stream: &StreamId,
-        after: Version,
+        wanted: Wanted,
     ) -> Result<Vec<StoredEvent>, Arc<StoreError>> {
-        let events = self.reads.ask((stream.clone(), after)).await;
+        let events = self.reads.ask((stream.clone(), wanted)).await;
         events.unwrap_or_else(|| Err(Arc::new(StoreError::stopped())))
     }
 

@@ -10,14 +10,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::{HashMap, HashSet};
+use crate::act::Lane;
 use crate::event::{StoredEvent, StreamId};
-use crate::job::{AnyJob, Lane, LaneState, Settled};
+use crate::job::{AnyJob, Confirmed, Settled};
 use crate::known::{Epoch, Horizon, PAST, Sent, States};
 use crate::store::{Appended, ClaimValue, Ends, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
-
-/// Hashing with the standard hasher would be a tenth of what a command costs here.
-type HashMap<K, V> = std::collections::HashMap<K, V, quick_cache::DefaultHashBuilder>;
-type HashSet<K> = std::collections::HashSet<K, quick_cache::DefaultHashBuilder>;
 
 /// How many commands go into one commit.
 const BATCH: usize = 512;
@@ -185,11 +183,11 @@ impl Task {
             return;
         }
         let (sent, seen) = (self.horizon.sent(), self.seen());
-        let (store, commands, ends) = (self.store.clone(), batch.len(), ends(&batch));
+        let (store, count, ends) = (self.store.clone(), jobs.len(), ends(&batch));
         let task = self
             .appending
             .spawn(async move { Answered { jobs, sent, result: append(&*store, &batch, seen).await } });
-        self.in_flight.push(InFlight { task: task.id(), jobs: commands, touched, ends });
+        self.in_flight.push(InFlight { task: task.id(), jobs: count, touched, ends });
     }
 
     /// How far the log is known to a batch that starts now.
@@ -257,7 +255,8 @@ impl Task {
     }
 
     /// Decides `share` of the jobs in order; the rest waits, and so does what
-    /// must not share a batch with an earlier one or with what is in flight.
+    /// must not share a batch with an earlier one or with what is in flight. A group is the first in
+    /// each of its lanes, so that all or nothing of it can be stored without a second look at anyone else.
     fn decide(
         &mut self,
         candidates: VecDeque<Box<dyn AnyJob>>,
@@ -267,38 +266,61 @@ impl Task {
         let (mut jobs, mut batch) = (Vec::with_capacity(share), Vec::with_capacity(share));
         let mut touched = Touched::default();
         let mut put_off: HashSet<StreamId> = HashSet::default();
+        let mut proposed = Vec::new();
         for mut job in candidates {
             if job.deadline() < now {
                 late(job);
                 continue;
             }
-            let busy = |stream| self.in_flight.iter().any(|batch| batch.touched.streams.contains_key(stream));
-            if jobs.len() == share || busy(job.stream()) || put_off.contains(job.stream()) {
+            if batch.len() >= share {
                 self.waiting.push_back(job);
+                continue;
+            }
+            let is_group = job.size() > 1;
+            let busy = |stream: &StreamId| {
+                put_off.contains(stream)
+                    || self.in_flight.iter().any(|batch| batch.touched.streams.contains_key(stream))
+                    || is_group && touched.streams.contains_key(stream)
+            };
+            if job.any_stream(&mut |stream| busy(stream)) {
+                // Of one stream it is plain already that others on it wait.
+                if is_group {
+                    self.put_off(job, &mut put_off)
+                } else {
+                    self.waiting.push_back(job)
+                }
                 continue;
             }
             // A rule that panics costs its own command, not everybody's.
             let lane = touched.streams.get(job.stream());
-            let proposed = catch_unwind(AssertUnwindSafe(|| job.propose(lane, epoch)));
-            let proposed = proposed.unwrap_or_else(|_| Err(StoreError::Refused("its rules panicked".into())));
-            let (proposal, lane) = match proposed {
-                Ok(proposed) => proposed,
-                Err(error) => {
-                    job.fail(Arc::new(error));
-                    continue;
-                }
-            };
-            if touched.shares(&proposal) || self.in_flight.iter().any(|batch| batch.touched.shares(&proposal))
-            {
-                put_off.insert(job.stream().clone());
-                self.waiting.push_back(job);
+            proposed.clear();
+            let decided = catch_unwind(AssertUnwindSafe(|| job.propose(lane, epoch, &mut proposed)));
+            let decided = decided.unwrap_or_else(|_| Err(StoreError::Refused("its rules panicked".into())));
+            if let Err(error) = decided {
+                job.fail(Arc::new(error));
                 continue;
             }
-            touched.add(&proposal, lane);
+            let shares = |touched: &Touched| proposed.iter().any(|(proposal, _)| touched.shares(proposal));
+            if shares(&touched) || self.in_flight.iter().any(|batch| shares(&batch.touched)) {
+                self.put_off(job, &mut put_off);
+                continue;
+            }
             jobs.push(job);
-            batch.push(proposal);
+            for (proposal, lane) in proposed.drain(..) {
+                touched.add(&proposal, lane);
+                batch.push(proposal);
+            }
         }
         (jobs, batch, touched)
+    }
+
+    /// Lets a job wait, and what comes later on its streams behind it.
+    fn put_off(&mut self, mut job: Box<dyn AnyJob>, put_off: &mut HashSet<StreamId>) {
+        job.any_stream(&mut |stream| {
+            put_off.insert(stream.clone());
+            false
+        });
+        self.waiting.push_back(job);
     }
 
     fn settle(
@@ -308,30 +330,34 @@ impl Task {
         before: Option<Landmark>,
         epoch: Epoch,
     ) {
-        let mut confirmed: HashMap<StreamId, LaneState> = HashMap::default();
+        let mut confirmed = Confirmed::default();
         let mut stale: HashMap<StreamId, (bool, Vec<Box<dyn AnyJob>>)> = HashMap::default();
-        for (job, verdict) in jobs.into_iter().zip(verdicts) {
-            let stream = job.stream().clone();
+        let mut groups = Vec::new();
+        let mut verdicts = &verdicts[..];
+        for job in jobs {
+            let (own, others) = verdicts.split_at_checked(job.size()).unwrap_or((verdicts, &[]));
+            verdicts = others;
             // An earlier try of this batch has stored it: the stream may have gone on since.
-            let stored_before = matches!(verdict, Verdict::Done { first: Some(first), .. }
-                if before.is_some_and(|before| first <= before.position));
+            let stored_before = own.iter().any(|verdict| {
+                matches!(verdict, Verdict::Done { first: Some(first), .. }
+                    if before.is_some_and(|before| *first <= before.position))
+            });
             let epoch = if stored_before { PAST } else { epoch };
-            match job.settle(verdict, confirmed.get(&stream).cloned(), epoch) {
-                Settled::Answered(reached) => {
-                    self.answered += 1;
-                    if let Some(reached) = reached {
-                        confirmed.insert(stream, reached);
-                    }
-                }
+            match job.settle(own, &mut confirmed, epoch) {
+                Settled::Answered => self.answered += 1,
+                Settled::Again { job, at_once } if job.size() > 1 => groups.push((at_once, vec![job])),
                 Settled::Again { job, at_once } => {
-                    let (lane_at_once, lane) = stale.entry(stream).or_insert_with(|| (true, Vec::new()));
-                    *lane_at_once &= at_once;
-                    lane.push(job);
+                    let lane = stale.entry(job.stream().clone()).or_insert_with(|| (true, Vec::new()));
+                    lane.0 &= at_once;
+                    lane.1.push(job);
                 }
             }
         }
-        for (stream, (at_once, lane)) in stale {
-            if at_once && self.states.has(&stream, self.horizon.epoch()) {
+        // Groups come to the front last: each must be the first on its streams.
+        for (at_once, mut lane) in stale.into_values().chain(groups) {
+            let epoch = self.horizon.epoch();
+            let behind = |stream: &StreamId| !self.states.has(stream, epoch);
+            if at_once && !lane.iter_mut().any(|job| job.any_stream(&mut |stream| behind(stream))) {
                 // What others have written is known already.
                 lane.into_iter().rev().for_each(|job| self.waiting.push_front(job));
             } else {

@@ -25,6 +25,7 @@ pub(super) struct Batch<'a> {
     c_key: Vec<Option<Uuid>>,
     c_request: Vec<Option<Uuid>>,
     c_keep_key: Vec<bool>,
+    c_group: Option<Vec<Option<i32>>>,
     t_command: Vec<i32>,
     t_claim: Vec<Uuid>,
     r_claim: Vec<Uuid>,
@@ -52,6 +53,7 @@ impl<'a> Batch<'a> {
             seen_event: seen.map(|seen| seen.last.event_id),
             own_first: own.map(|(first, _)| first),
             own_last: own.map(|(_, last)| last),
+            c_group: groups(proposals),
             ..Self::default()
         };
         for (command, proposal) in (1..).zip(proposals) {
@@ -94,7 +96,7 @@ impl<'a> Batch<'a> {
         sqlx::query_as!(
             Answer,
             "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-                                        $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)",
+                                        $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
             self.seen,
             self.seen_event,
             self.own_first,
@@ -108,6 +110,7 @@ impl<'a> Batch<'a> {
             &self.c_key as _,
             &self.c_request as _,
             &self.c_keep_key,
+            &self.c_group as _,
             &self.t_command,
             &self.t_claim,
             &self.r_claim,
@@ -125,6 +128,21 @@ impl<'a> Batch<'a> {
         .fetch_one(connection)
         .await
     }
+}
+
+/// Of each command of a group the number of the first; nothing if there is no group.
+fn groups(proposals: &[Proposal]) -> Option<Vec<Option<i32>>> {
+    proposals.iter().find(|proposal| proposal.with_previous)?;
+    let mut groups: Vec<Option<i32>> = Vec::with_capacity(proposals.len());
+    for (command, proposal) in (1..).zip(proposals) {
+        if let (true, Some(previous)) = (proposal.with_previous, groups.last_mut()) {
+            let first = *previous.get_or_insert(command - 1);
+            groups.push(Some(first));
+        } else {
+            groups.push(None);
+        }
+    }
+    Some(groups)
 }
 
 /// What `append_batch` answers.
@@ -258,6 +276,7 @@ impl Loser<'_> {
             3 => Verdict::KeyReused,
             4 => Verdict::Stale,
             5 => Verdict::ClaimTaken(usize::try_from(self.version).ok()?.checked_sub(claims_before + 1)?),
+            6 => Verdict::InCompany,
             _ => return None,
         })
     }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
 use crate::store::{
-    Appended, ClaimValue, EventStore, LogId, Proposal, Replay, Seen, StoreError, leading_128_bits,
+    Appended, ClaimValue, EventStore, LogId, Proposal, Replay, Seen, StoreError, Wanted, leading_128_bits,
 };
 
 /// The migrations of the log and of the read models beside it.
@@ -128,10 +128,7 @@ impl EventStore for PostgresStore {
         read::stream(&self.pool, stream, after, up_to).await
     }
 
-    async fn read_streams(
-        &self,
-        wanted: &[(StreamId, Version)],
-    ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+    async fn read_streams(&self, wanted: &[(StreamId, Wanted)]) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
         read::streams(&self.pool, wanted).await
     }
 

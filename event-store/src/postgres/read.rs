@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::unavailable;
 use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
-use crate::store::StoreError;
+use crate::store::{StoreError, Wanted};
 
 /// Reads the columns of [`StoredEvent`] `FROM` and so on, as checked at build time.
 macro_rules! stored_events {
@@ -60,25 +60,32 @@ pub(super) async fn stream(
     )
 }
 
-/// Of several streams the events behind a version each, in the order of the question. As a look into the
+/// Of several streams the wanted events of each, in the order of the question. As a look into the
 /// index for each stream, whatever the statistics.
 pub(super) async fn streams(
     pool: &PgPool,
-    wanted: &[(StreamId, Version)],
+    wanted: &[(StreamId, Wanted)],
 ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
-    let (streams, after): (Vec<&str>, Vec<Version>) =
-        wanted.iter().map(|(stream, after)| (stream.as_str(), *after)).unzip();
+    let behind = |wanted: &Wanted| match wanted {
+        Wanted::Behind(version) => Some(*version),
+        Wanted::Last => None,
+    };
+    let (streams, after): (Vec<&str>, Vec<Option<Version>>) =
+        wanted.iter().map(|(stream, wanted)| (stream.as_str(), behind(wanted))).unzip();
     let events = stored_events!(
         pool,
         "unnest($1::text[], $2::integer[]) WITH ORDINALITY AS wanted (name, known, number) CROSS JOIN LATERAL
-         (SELECT * FROM events WHERE stream = name AND version > known ORDER BY version) found
+         (SELECT * FROM events
+          WHERE stream = name
+            AND version > coalesce(known, (SELECT max(version) - 1 FROM events WHERE stream = name))
+          ORDER BY version) found
          ORDER BY number, version",
         &streams as _,
-        &after
+        &after as _
     )?;
     let mut events = events.into_iter().peekable();
-    let mut of = |(stream, after): &(StreamId, Version)| {
-        let mut next = *after;
+    let mut of = |(stream, wanted): &(StreamId, Wanted)| {
+        let mut next = behind(wanted).unwrap_or(0);
         let mut found = Vec::new();
         // The next question may be of the same stream: its events begin again.
         while let Some(event) = events.next_if(|event| event.stream == *stream && event.version > next) {

@@ -35,6 +35,7 @@ pub(crate) fn append(id: &str, at: Version, events: usize) -> Proposal {
         release: Vec::new(),
         key: None,
         keep_key: true,
+        with_previous: false,
     }
 }
 

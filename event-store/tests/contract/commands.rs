@@ -171,7 +171,7 @@ async fn a_version_that_is_asked_for_must_be_met(pool: PgPool) {
     two.execute(request("a", Command::Add(1))).await.unwrap();
     // One still knows version 1 only.
     let refused = one.execute(at(&[1])).await;
-    assert!(matches!(refused, Err(ExecuteError::VersionMismatch { actual: 2 })), "{refused:?}");
+    assert!(matches!(refused, Err(ExecuteError::VersionMismatch { actual: 2, .. })), "{refused:?}");
     assert_eq!(value(&one.execute(at(&[7, 2])).await), (3, 3));
 }
 

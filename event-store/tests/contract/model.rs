@@ -34,7 +34,8 @@ impl Model {
                     Verdict::Repeated { .. }
                     | Verdict::KeyReused
                     | Verdict::Stale
-                    | Verdict::ClaimTaken(_) => {
+                    | Verdict::ClaimTaken(_)
+                    | Verdict::InCompany => {
                         broken.push(&proposal.stream);
                     }
                 }
@@ -149,9 +150,11 @@ fn comparable(verdict: &Verdict, start: i64) -> Verdict {
             first: first.map(|first| Position::new(first.get() - start)),
             recorded_at: chrono::DateTime::default(),
         },
-        other @ (Verdict::Repeated { .. } | Verdict::KeyReused | Verdict::Stale | Verdict::ClaimTaken(_)) => {
-            other
-        }
+        other @ (Verdict::Repeated { .. }
+        | Verdict::KeyReused
+        | Verdict::Stale
+        | Verdict::ClaimTaken(_)
+        | Verdict::InCompany) => other,
     }
 }
 

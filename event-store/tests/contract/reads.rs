@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use event_store::{Checkpoint, EventStore, Filter, Position, StoredEvent, StreamId, Subscription, Version};
+use event_store::{
+    Checkpoint, EventStore, Filter, Position, StoredEvent, StreamId, Subscription, Version, Wanted,
+};
 use futures::TryStreamExt;
 
 use crate::cases::{append, stream};
@@ -36,7 +38,8 @@ pub(crate) async fn several_streams_are_read_at_once(store: Store) {
     store.append(&[append("a", 0, 3), append("b", 0, 2)]).await.unwrap();
     store.append(&[append("a", 3, 2)]).await.unwrap();
     let wanted = [("b", 0), ("nobody", 0), ("a", 4), ("a", 1), ("b", 2), ("b", 7)];
-    let found = store.read_streams(&wanted.map(|(id, after)| (stream(id), after))).await.unwrap();
+    let behind = wanted.map(|(id, after)| (stream(id), Wanted::Behind(after)));
+    let found = store.read_streams(&behind).await.unwrap();
     for ((id, after), found) in wanted.into_iter().zip(&found) {
         assert_eq!(
             *found,
@@ -46,6 +49,12 @@ pub(crate) async fn several_streams_are_read_at_once(store: Store) {
     }
     assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 0, 1, 4, 0, 0]);
     assert_eq!(store.read_streams(&[]).await.unwrap(), Vec::<Vec<StoredEvent>>::new());
+
+    let mixed = [("a", 4), ("a", -1), ("a", -1), ("a", -1), ("nobody", -1), ("b", 1), ("b", -1), ("b", 0)];
+    let wanted = |after| if after < 0 { Wanted::Last } else { Wanted::Behind(after) };
+    let found = store.read_streams(&mixed.map(|(id, after)| (stream(id), wanted(after)))).await.unwrap();
+    let expected: [&[Version]; 8] = [&[5], &[5], &[5], &[5], &[], &[2], &[2], &[1, 2]];
+    assert_eq!(found.iter().map(|events| versions(events)).collect::<Vec<_>>(), expected);
 }
 
 pub(crate) async fn the_log_is_replayed_as_it_is_read(store: Store) {

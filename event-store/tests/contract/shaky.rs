@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use event_store::postgres::PostgresStore;
 use event_store::{
     Appended, ClaimValue, Commands, EventStore, ExecuteError, Filter, LogId, MIGRATOR, Position, Proposal,
-    Replay, Seen, StoreError, StoredEvent, StreamId, Version,
+    Replay, Seen, StoreError, StoredEvent, StreamId, Version, Wanted,
 };
 use futures::future::join_all;
 use sqlx::PgPool;
@@ -119,10 +119,7 @@ impl EventStore for Shaky {
         self.store.read_stream(stream, after, up_to).await
     }
 
-    async fn read_streams(
-        &self,
-        wanted: &[(StreamId, Version)],
-    ) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+    async fn read_streams(&self, wanted: &[(StreamId, Wanted)]) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
         let events = self.store.read_streams(wanted).await;
         self.nap().await;
         events
