@@ -21,9 +21,6 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
 
     /// Streams of this aggregate are named `<category>-<id>`.
     const CATEGORY: &'static str;
-    /// Whether the state after an event can be told from that event alone, whatever was before: such a stream is
-    /// never read whole.
-    const LAST_EVENT_TELLS: bool = false;
 
     /// Whether the state after an event can be told from that event alone, whatever was before:
     /// it is that which the event makes of the default. Such a stream is never read whole.
@@ -35,13 +32,6 @@ pub trait Aggregate: Clone + Debug + Default + Send + Sync + 'static {
     /// The state after one more event. Total: what is in the log has happened.
     #[must_use]
     fn evolve(self, event: &Self::Event) -> Self;
-
-    /// Values that an event takes for ever: no event of any stream, its own included, takes one a second time.
-    #[must_use]
-    fn marks(event: &Self::Event) -> Vec<Claim<'_, Self::Rejection>> {
-        let _ = event;
-        Vec::new()
-    }
 
     /// The values that this state holds and that no other stream may hold.
     fn claims(&self) -> Vec<Claim<'_, Self::Rejection>> {
