@@ -114,7 +114,7 @@ impl<A: Aggregate> Job<A> {
 
     /// Whether each of its streams was read already, by whomever.
     pub(crate) fn is_read(&mut self) -> bool {
-        self.acts().all(|act| act.is_read())
+        self.acts().all(<dyn AnyAct<_>>::is_read)
     }
 
     /// Reads those of its streams that nobody has read.

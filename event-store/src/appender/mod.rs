@@ -8,6 +8,7 @@
 //! until no batch under way touches one of its streams, and what comes later on these streams waits behind it.
 
 mod task;
+mod touched;
 
 use std::sync::Arc;
 

@@ -8,14 +8,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use super::touched::Touched;
 use super::{HashMap, HashSet};
-use crate::act::Lane;
 use crate::event::{StoredEvent, StreamId};
 use crate::job::{AnyJob, Confirmed, Settled};
 use crate::known::{Epoch, Horizon, PAST, Sent, States};
-use crate::store::{Appended, ClaimValue, Ends, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
+use crate::store::{Appended, Ends, EventStore, Landmark, Proposal, Seen, StoreError, Verdict};
 
 /// How many commands go into one commit.
 const BATCH: usize = 512;
@@ -62,27 +61,6 @@ struct Answered {
     jobs: Vec<Box<dyn AnyJob>>,
     sent: Sent,
     result: Result<Appended, StoreError>,
-}
-
-/// What two batches at a time must not share.
-#[derive(Default)]
-struct Touched {
-    streams: HashMap<StreamId, Lane>,
-    claims: HashSet<ClaimValue>,
-    keys: HashSet<Uuid>,
-}
-
-impl Touched {
-    fn shares(&self, proposal: &Proposal) -> bool {
-        proposal.key.is_some_and(|key| self.keys.contains(&key.key))
-            || proposal.take.iter().chain(&proposal.release).any(|claim| self.claims.contains(claim))
-    }
-
-    fn add(&mut self, proposal: &Proposal, lane: Lane) {
-        self.claims.extend(proposal.take.iter().chain(&proposal.release).cloned());
-        self.keys.extend(proposal.key.map(|key| key.key));
-        self.streams.insert(proposal.stream.clone(), lane);
-    }
 }
 
 impl Task {
@@ -219,7 +197,7 @@ impl Task {
                 let others = appended.others.as_deref();
                 self.shared = others.is_none_or(|others| !self.are_own(others));
                 self.states.follow(others.unwrap_or_default());
-                self.settle(jobs, appended.verdicts, appended.before, epoch);
+                self.settle(jobs, &appended.verdicts, appended.before, epoch);
             }
             Err(StoreError::Refused(reason)) if jobs.len() > 1 => {
                 // One of them poisons the batch: halve until it stands alone.
@@ -285,9 +263,9 @@ impl Task {
             if job.any_stream(&mut |stream| busy(stream)) {
                 // Of one stream it is plain already that others on it wait.
                 if is_group {
-                    self.put_off(job, &mut put_off)
+                    self.put_off(job, &mut put_off);
                 } else {
-                    self.waiting.push_back(job)
+                    self.waiting.push_back(job);
                 }
                 continue;
             }
@@ -326,14 +304,13 @@ impl Task {
     fn settle(
         &mut self,
         jobs: Vec<Box<dyn AnyJob>>,
-        verdicts: Vec<Verdict>,
+        mut verdicts: &[Verdict],
         before: Option<Landmark>,
         epoch: Epoch,
     ) {
         let mut confirmed = Confirmed::default();
         let mut stale: HashMap<StreamId, (bool, Vec<Box<dyn AnyJob>>)> = HashMap::default();
         let mut groups = Vec::new();
-        let mut verdicts = &verdicts[..];
         for job in jobs {
             let (own, others) = verdicts.split_at_checked(job.size()).unwrap_or((verdicts, &[]));
             verdicts = others;

@@ -234,3 +234,63 @@ pub(crate) async fn a_reader_refuses_a_log_that_is_not_its_own(store: Store) {
         }
     }
 }
+
+/// Commands of which all are stored, or none.
+pub(crate) fn group<const N: usize>(proposals: [Proposal; N]) -> [Proposal; N] {
+    let mut group = proposals;
+    group.iter_mut().skip(1).for_each(|proposal| proposal.with_previous = true);
+    group
+}
+
+pub(crate) async fn a_group_is_stored_together_or_not_at_all(store: Store) {
+    store.append(&[append("b", 0, 1)]).await.unwrap();
+    let stale = group([append("a", 0, 1), append("b", 0, 1), append("c", 0, 0)]);
+    let verdicts = store.append(&[&stale[..], &[append("d", 0, 1)]].concat()).await.unwrap();
+    assert_eq!(verdicts[..3], [Verdict::InCompany, Verdict::Stale, Verdict::InCompany]);
+    assert_eq!(first(&verdicts[3]), Some(2));
+    let right = group([append("a", 0, 1), append("b", 1, 2), append("c", 0, 0)]);
+    let verdicts = store.append(&[&[append("e", 0, 1)], &right[..]].concat()).await.unwrap();
+    assert_eq!(verdicts.iter().map(first).collect::<Vec<_>>(), [Some(3), Some(4), Some(5), None]);
+}
+
+pub(crate) async fn a_group_that_fails_takes_its_lanes_with_it_and_no_other_group(store: Store) {
+    store.append(&[Proposal { take: vec![claim("x")], ..append("holder", 0, 1) }]).await.unwrap();
+    let taking =
+        |id: &str, base, expected| Proposal { base, expected, take: vec![claim("x")], ..append(id, 0, 1) };
+    let behind = |id: &str, expected| Proposal { expected, ..append(id, 0, 1) };
+    let failing = group([append("a", 0, 1), append("b", 0, 1), taking("b", 0, 1)]);
+    let mates = [behind("a", 1), behind("b", 2)];
+    let other = group([append("c", 0, 1), append("d", 0, 1)]);
+    let verdicts = store.append(&[&failing[..], &other, &mates, &[behind("c", 1)]].concat()).await.unwrap();
+    assert_eq!(verdicts[..3], [Verdict::InCompany, Verdict::InCompany, Verdict::ClaimTaken(0)]);
+    assert_eq!((first(&verdicts[3]), first(&verdicts[4])), (Some(2), Some(3)));
+    assert_eq!(verdicts[5..7], [Verdict::Stale, Verdict::Stale]);
+    assert_eq!(first(&verdicts[7]), Some(4));
+    // Behind a group that fails a taken claim is no answer: it was decided on what never came to be.
+    let mate = Proposal { take: vec![claim("x")], ..behind("a", 1) };
+    let stale = group([append("a", 0, 1), append("b", 7, 1)]);
+    let verdicts = store.append(&[&stale[..], &[mate]].concat()).await.unwrap();
+    assert_eq!(verdicts, [Verdict::InCompany, Verdict::Stale, Verdict::Stale]);
+}
+
+pub(crate) async fn a_group_sent_again_is_stored_once(store: Store) {
+    let key = Some(IdempotencyKey::new(&["k"], b""));
+    let batch = group([
+        append("none", 0, 0),
+        Proposal { key, take: vec![claim("x")], ..append("a", 0, 2) },
+        Proposal { expected: 2, ..append("a", 0, 1) },
+        append("b", 0, 1),
+    ]);
+    let once = store.append(&batch).await.unwrap();
+    for moved in [append("c", 0, 1), append("none", 0, 1), append("a", 3, 1)] {
+        store.append(&[moved]).await.unwrap();
+        let again = store.append(&batch).await.unwrap();
+        // What had nothing to store may have been overtaken.
+        assert_eq!(again[1..], once[1..]);
+        assert!(matches!(again[0], Verdict::InCompany | Verdict::Stale), "{again:?}");
+    }
+    let repeated = group([append("d", 0, 1), Proposal { key, ..append("e", 0, 1) }]);
+    let verdicts = store.append(&repeated).await.unwrap();
+    assert_eq!(verdicts, [Verdict::InCompany, Verdict::Repeated { stream: stream("a"), version: 2 }]);
+    assert_eq!(store.head().await.unwrap().get(), 7);
+}

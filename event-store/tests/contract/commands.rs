@@ -20,7 +20,11 @@ async fn process(pool: &PgPool) -> Commands<Counter> {
 
 /// The same on a store that is at hand.
 pub(crate) fn process_on(store: Arc<dyn EventStore>) -> Commands<Counter> {
-    Commands::new(store.clone(), Appender::start(store, SystemClock, UuidV7))
+    Commands::new(store.clone(), appender_on(store))
+}
+
+pub(crate) fn appender_on(store: Arc<dyn EventStore>) -> Appender {
+    Appender::start(store, SystemClock, UuidV7)
 }
 
 pub(crate) fn request(id: &str, command: Command) -> Request<Command> {

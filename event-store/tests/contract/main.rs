@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
 
+mod account;
 mod cases;
 mod commands;
 mod counter;
 mod following;
+mod latest;
 mod leaders;
+mod marks;
 mod model;
 mod plans;
 mod readers;
 mod reads;
 mod seen;
 mod shaky;
+mod together;
 
 use std::sync::Arc;
 
@@ -55,6 +59,9 @@ contract! {
     cases::the_log_is_read_in_order_from_a_position
     cases::news_of_the_head_wakes_a_reader
     cases::a_reader_refuses_a_log_that_is_not_its_own
+    cases::a_group_is_stored_together_or_not_at_all
+    cases::a_group_that_fails_takes_its_lanes_with_it_and_no_other_group
+    cases::a_group_sent_again_is_stored_once
     seen::a_batch_tells_where_the_log_ended_and_ends
     seen::who_has_seen_the_end_is_alone
     seen::what_others_wrote_since_is_told
