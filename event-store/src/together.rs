@@ -42,8 +42,8 @@ impl<R> Company<R> {
 }
 
 impl<A: Aggregate> Commands<A> {
-    /// A command on a stream of this aggregate as part of a request on another; its refusal becomes one of
-    /// the other's.
+    /// A command on a stream of this aggregate as part of a request on another, by way of the same
+    /// [`Appender`](crate::Appender); its refusal becomes one of the other's.
     #[must_use]
     pub fn part<R: 'static>(
         &self,

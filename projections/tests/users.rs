@@ -238,6 +238,7 @@ async fn an_event_that_cannot_be_read_stops_the_projection_at_it(pool: PgPool) {
         release: vec![],
         key: None,
         keep_key: false,
+        with_previous: false,
     };
     world.store.append(&[proposal]).await.unwrap();
     // All of them in its first batch.

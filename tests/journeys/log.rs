@@ -136,6 +136,7 @@ impl Log {
             release,
             key,
             keep_key: false,
+            with_previous: false,
         };
         self.store.append(&[proposal]).await.unwrap();
     }

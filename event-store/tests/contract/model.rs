@@ -25,23 +25,51 @@ impl Model {
 
     fn append(&mut self, batch: &[Proposal]) -> Vec<Verdict> {
         let mut broken: Vec<&StreamId> = Vec::new();
-        batch
-            .iter()
-            .map(|proposal| {
-                let verdict = self.judge(proposal, broken.contains(&&proposal.stream));
-                match verdict {
-                    Verdict::Done { .. } => self.store(proposal),
-                    Verdict::Repeated { .. }
-                    | Verdict::KeyReused
-                    | Verdict::Stale
-                    | Verdict::ClaimTaken(_)
-                    | Verdict::InCompany => {
-                        broken.push(&proposal.stream);
+        let mut verdicts = Vec::new();
+        for group in batch.chunk_by(|_, next| next.with_previous) {
+            let judged = if group.len() > 1 { self.judge_group(group) } else { vec![] };
+            if judged.is_empty() {
+                for proposal in group {
+                    let verdict = self.judge(proposal, broken.contains(&&proposal.stream));
+                    match verdict {
+                        Verdict::Done { .. } => self.store(proposal),
+                        Verdict::Repeated { .. }
+                        | Verdict::KeyReused
+                        | Verdict::Stale
+                        | Verdict::ClaimTaken(_)
+                        | Verdict::InCompany => {
+                            broken.push(&proposal.stream);
+                        }
                     }
+                    verdicts.push(verdict);
                 }
-                verdict
-            })
-            .collect()
+            } else {
+                broken.extend(group.iter().map(|proposal| &proposal.stream));
+                verdicts.extend(judged);
+            }
+        }
+        verdicts
+    }
+
+    /// What becomes of a group that fails; nothing if it does not.
+    fn judge_group(&self, group: &[Proposal]) -> Vec<Verdict> {
+        let mut to_blame: Vec<&StreamId> = Vec::new();
+        let judged = group.iter().map(|proposal| {
+            let at_base = Proposal { expected: proposal.base, ..proposal.clone() };
+            let verdict = match self.judge(&at_base, false) {
+                Verdict::Done { .. } => return Verdict::InCompany,
+                Verdict::ClaimTaken(_) if to_blame.contains(&&proposal.stream) => Verdict::Stale,
+                verdict @ (Verdict::Repeated { .. }
+                | Verdict::KeyReused
+                | Verdict::Stale
+                | Verdict::ClaimTaken(_)
+                | Verdict::InCompany) => verdict,
+            };
+            to_blame.push(&proposal.stream);
+            verdict
+        });
+        let judged: Vec<_> = judged.collect();
+        if to_blame.is_empty() { Vec::new() } else { judged }
     }
 
     fn judge(&self, proposal: &Proposal, lane_is_broken: bool) -> Verdict {
@@ -92,13 +120,16 @@ struct Draft {
     release: bool,
     key: Option<(u8, u8)>,
     keep_key: bool,
+    joined: bool,
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
     let behind = prop_oneof![6 => Just(0), 1 => 1..3i32];
     let key = proptest::option::weighted(0.3, (0..6u8, 0..2u8));
-    (0..4u8, 0..3usize, behind, proptest::option::weighted(0.4, 0..4u8), any::<bool>(), key, any::<bool>())
-        .prop_map(|(stream, events, behind, take, release, key, keep_key)| Draft {
+    let take = proptest::option::weighted(0.4, 0..4u8);
+    let (yes, joined) = (any::<bool>(), proptest::bool::weighted(0.3));
+    (0..6u8, 0..3usize, behind, take, yes, key, yes, joined).prop_map(
+        |(stream, events, behind, take, release, key, keep_key, joined)| Draft {
             stream,
             events,
             behind,
@@ -106,14 +137,18 @@ fn draft() -> impl Strategy<Value = Draft> {
             release,
             key,
             keep_key,
-        })
+            joined,
+        },
+    )
 }
 
-/// Batches as the appender makes them: no claim or key twice, lanes decided on what came before.
+/// Batches as the appender makes them: no claim or key twice, lanes decided on what came before, and before
+/// those of a group in their lanes only others of the group.
 fn batch(drafts: Vec<Draft>, model: &Model, run: u32) -> Vec<Proposal> {
     let mut lanes: HashMap<String, (Version, Version)> = HashMap::new();
     let (mut claims, mut keys) = (Vec::new(), Vec::new());
-    let mut batch = Vec::new();
+    let mut batch: Vec<Proposal> = Vec::new();
+    let mut group = 0;
     for draft in drafts {
         let id = format!("{run}.{}", draft.stream);
         let mut proposal = append(&id, 0, 0);
@@ -136,6 +171,12 @@ fn batch(drafts: Vec<Draft>, model: &Model, run: u32) -> Vec<Proposal> {
         if let Some((n, body)) = draft.key.filter(|(n, _)| !keys.contains(n)) {
             proposal.key = Some(IdempotencyKey::new(&["model", &run.to_string(), &n.to_string()], &[body]));
             keys.push(n);
+        }
+        let is_first = |stream: &StreamId| batch[..group].iter().all(|earlier| earlier.stream != *stream);
+        proposal.with_previous =
+            draft.joined && !batch.is_empty() && is_first(&proposal.stream) && is_first(&batch[group].stream);
+        if !proposal.with_previous {
+            group = batch.len();
         }
         lanes.insert(id, (base, expected + Version::try_from(draft.events).unwrap()));
         batch.push(proposal);
