@@ -13,6 +13,7 @@ use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
 use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes;
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::customers::Customers;
 use projections::profile_cache::{ProfileCache, Warmer};
 use projections::users::{Finder, Users};
 use rdkafka::ClientConfig;
@@ -79,8 +80,14 @@ impl Parts {
         background.push(measured(&users_progress, &log));
         let otherwise = Condition::Degraded;
         probes.push(Box::new(Follower { progress: users_progress.clone(), essential: false, otherwise }));
+        // Who changes customers waits for this one.
+        let customers = projections::runner::<Customers>(log.clone(), leaders(), pool.clone());
+        let customers_progress = customers.progress();
+        background.push(measured(&customers_progress, &log));
+        probes.push(Box::new(Follower { progress: customers_progress, essential: false, otherwise }));
         if has(Role::Projections) {
             readers.push(started(users));
+            readers.push(started(customers));
         }
 
         let mut cache = None;

@@ -12,13 +12,16 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod census;
+pub mod customers;
 mod difference;
 pub mod mails;
 pub mod profile_cache;
+mod search;
 pub mod sessions;
 mod table;
 pub mod users;
 
 pub use census::Census;
+pub use customers::{subscriptions, tokens};
 pub use difference::Difference;
 pub use table::{ApplyError, Projection, Table, runner};

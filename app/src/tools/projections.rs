@@ -52,6 +52,9 @@ enum Name {
     /// The hashes user:profile:… in Redis
     #[value(name = "profile_cache")]
     ProfileCache,
+    /// The tables of customers, subscriptions and tokens
+    #[value(alias = "customers_v1")]
+    Customers,
 }
 
 impl Name {
@@ -59,6 +62,7 @@ impl Name {
         match self {
             Self::Users => "users",
             Self::ProfileCache => "profile_cache",
+            Self::Customers => "customers",
         }
     }
 }
@@ -97,6 +101,7 @@ async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
             compared.map(|differences| Comparison { differences, evicted: 0 })
         }
         Name::ProfileCache => cache(tools, &census).await?.verify(&mut census, &SystemClock, &seen).await,
+        Name::Customers => return Err(by_hand(name)),
     }
     .map_err(failed)?;
     progress.finish();
@@ -144,6 +149,7 @@ async fn rebuild(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> 
     let count = match name {
         Name::Users => users::rebuild(&mut census, &tools.pool, &seen).await,
         Name::ProfileCache => cache(tools, &census).await?.rebuild(&mut census, &SystemClock, &seen).await,
+        Name::Customers => return Err(by_hand(name)),
     }
     .map_err(failed)?;
     progress.finish();
@@ -157,6 +163,14 @@ async fn rebuild(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> 
         format!("{name}: {count} {what} as of position {position}, in {seconds:.1} s\n")
     };
     write(&text).map(drop)
+}
+
+/// For one that no command compares or makes again.
+fn by_hand(name: Name) -> Fatal {
+    let how = "to have it made again, stop every process with the role `projections`, empty customers_v1, \
+               subscriptions_v1, token_accounts_v1 and token_entries_v1, delete the row of customers_v1 in \
+               checkpoints, and start them";
+    Fatal::new(format!("{} is verified and rebuilt by no command", name.as_str()), how)
 }
 
 /// Everyone, not yet read, and what tells how far that is.

@@ -7,10 +7,8 @@ use event_store::{Gather, Position};
 use sqlx::PgPool;
 
 use super::{UserRow, Users, rows_of};
+use crate::search::{COUNT_EXACTLY, expected_rows, pattern};
 use crate::table::Projection;
-
-/// Above so many rows a count is an estimate.
-const COUNT_EXACTLY: i64 = 10_000;
 
 /// Finds users by id or matricule, those that are asked for at the same moment with one query.
 pub struct Finder(Gather<String, Option<UserRow>, sqlx::Error>);
@@ -111,10 +109,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// `q` as a pattern of LIKE that holds nothing but it.
     fn pattern(&self) -> Option<String> {
-        let escaped = self.q.as_ref()?.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
-        Some(format!("%{escaped}%"))
+        self.q.as_deref().map(pattern)
     }
 }
 
@@ -188,6 +184,5 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::
     .bind(filter.pattern())
     .fetch_one(pool)
     .await?;
-    let estimate = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_i64).unwrap_or(0);
-    Ok((estimate.max(exactly), false))
+    Ok((expected_rows(&plan).max(exactly), false))
 }

@@ -31,8 +31,9 @@ const LOG: [(&str, &str); 7] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 13] = [
+const READ_MODELS: [(&str, &str); 17] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
+    ("customers_v1", "SELECT, INSERT, UPDATE, DELETE"),
     ("forgotten_passwords", "SELECT, INSERT, DELETE"),
     ("keyring.log_keys", "SELECT"),
     ("leaders", "SELECT, INSERT, UPDATE"),
@@ -42,6 +43,9 @@ const READ_MODELS: [(&str, &str); 13] = [
     ("sessions", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
     ("stream_floors", "SELECT, INSERT, UPDATE"),
+    ("subscriptions_v1", "SELECT, INSERT, UPDATE, DELETE"),
+    ("token_accounts_v1", "SELECT, INSERT, UPDATE, DELETE"),
+    ("token_entries_v1", "SELECT, INSERT, DELETE"),
     ("topics", "SELECT, INSERT, UPDATE"),
     ("unknown_logins", "SELECT, INSERT, UPDATE, DELETE"),
     ("users_v1", "SELECT, INSERT, UPDATE, DELETE"),
