@@ -84,7 +84,7 @@ impl Parts {
         let customers = projections::runner::<Customers>(log.clone(), leaders(), pool.clone());
         let customers_progress = customers.progress();
         background.push(measured(&customers_progress, &log));
-        probes.push(Box::new(Follower { progress: customers_progress, essential: false, otherwise }));
+        probes.push(Box::new(Follower { progress: customers_progress.clone(), essential: false, otherwise }));
         if has(Role::Projections) {
             readers.push(started(users));
             readers.push(started(customers));
@@ -144,14 +144,19 @@ impl Parts {
             auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), store.pool(), &pool)
                 .await?,
             users: Commands::new(log.clone(), appender.clone()),
-            administrators: Commands::new(log.clone(), appender),
+            administrators: Commands::new(log.clone(), appender.clone()),
+            customers: Commands::new(log.clone(), appender.clone()),
+            subscriptions: Commands::new(log.clone(), appender.clone()),
+            token_accounts: Commands::new(log.clone(), appender),
             store: log,
             self_registration: config.auth.self_registration,
             finder: Finder::new(pool.clone()),
             pool,
             progress: users_progress,
+            customers_progress,
             cache,
             ids: Arc::new(UuidV7),
+            clock: Arc::new(SystemClock),
             readiness: Readiness::new(probes),
             published: contract::published(),
             metrics,

@@ -1,11 +1,19 @@
 //! Answers in JSON.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use event_store::reader::Progress;
+use event_store::{Position, Version};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::error::ApiError;
+
+/// What JavaScript's `encodeURIComponent` encodes of an id.
+pub(crate) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The media type of every body but the metrics.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -22,4 +30,53 @@ pub(crate) fn with_json(status: StatusCode, body: Body) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
+}
+
+/// The strong tag of a version.
+pub(crate) fn etag(version: Version) -> HeaderValue {
+    // Digits between quotes are always a header value.
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Where the answer to a command stands in the log.
+pub(crate) struct Place {
+    /// The version of its stream.
+    pub(crate) version: Version,
+    /// Of the last event that it appended, or found.
+    pub(crate) position: Position,
+}
+
+impl Place {
+    /// Says so, and waits for the read model as long as asked.
+    pub(crate) async fn tell(
+        self,
+        progress: &Progress,
+        patience: Duration,
+        mut response: Response,
+    ) -> Response {
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, etag(self.version));
+        headers.insert("x-event-position", self.position.get().into());
+        if !progress.reaches(self.position, patience).await {
+            headers.insert("x-projection-lag", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// Names where a resource is that was made.
+pub(crate) fn located(mut response: Response, folder: &str, id: &str) -> Result<Response, ApiError> {
+    let location = format!("{folder}/{}", utf8_percent_encode(id, COMPONENT));
+    let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// Names the page that follows.
+pub(crate) fn linked(mut response: Response, next: Option<String>) -> Result<Response, ApiError> {
+    if let Some(next) = next {
+        let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).map_err(ApiError::internal)?;
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -39,6 +40,20 @@ impl<S: Sync> FromRequest<S> for JsonObject {
             Ok(_) => Err(ApiError::invalid("body", "objet JSON attendu")),
             Err(_) => Err(ApiError::MalformedJson),
         }
+    }
+}
+
+/// The same, where there may be no body: then without fields.
+pub(crate) struct MaybeJsonObject(pub(crate) JsonObject);
+
+impl<S: Sync> FromRequest<S> for MaybeJsonObject {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(JsonObject { bytes: Bytes::new(), fields: Map::new() }));
+        }
+        JsonObject::from_request(request, state).await.map(Self)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use event_store::reader::Progress;
 use event_store::{IdempotencyKey, IfMatch, Metadata, Position};
 
 use crate::auth::Caller;
@@ -15,6 +16,9 @@ use crate::traceparent::TraceParent;
 
 /// How long the answer to a command waits for the read model.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a query waits for the position it asks for.
+const QUERY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the headers of a command ask.
 pub(crate) struct Terms {
@@ -79,6 +83,11 @@ impl Terms {
     pub(crate) fn metadata(&self) -> Metadata {
         self.cause.metadata()
     }
+
+    /// Who asks, as the log names it.
+    pub(crate) fn actor(&self) -> &str {
+        &self.cause.actor
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Terms {
@@ -111,6 +120,18 @@ impl<S: Sync> FromRequestParts<S> for Terms {
 
 /// How far the read model must have come before a query is answered.
 pub(crate) struct MinPosition(pub(crate) Option<Position>);
+
+impl MinPosition {
+    /// Does not answer from a read model that is behind what the client has seen.
+    pub(crate) async fn wait_for(&self, progress: &Progress) -> Result<(), ApiError> {
+        match self.0 {
+            Some(position) if !progress.reaches(position, QUERY_PATIENCE).await => Err(
+                ApiError::unavailable(format!("the read model has not reached position {position} in time")),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for MinPosition {
     type Rejection = ApiError;

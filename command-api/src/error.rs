@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::user::Rejection;
-use domain::{access, administrators};
+use domain::{access, administrators, customer, subscription, token_account};
 use event_store::{ExecuteError, StoreError};
 use serde::Serialize;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -57,7 +57,9 @@ pub(crate) enum ApiError {
     User(Rejection),
     Access(access::Rejection),
     Administrators(administrators::Rejection),
-    CustomerNotFound,
+    Customer(customer::Rejection),
+    Subscription(subscription::Rejection),
+    Tokens(token_account::Rejection),
     VersionConflict,
     KeyReused,
     /// Asking again helps after so many seconds.
@@ -116,7 +118,9 @@ impl ApiError {
             Self::Forbidden | Self::StaleLogin => (StatusCode::FORBIDDEN, "FORBIDDEN"),
             Self::AccountSuspended => (StatusCode::FORBIDDEN, "ACCOUNT_SUSPENDED"),
             Self::User(Rejection::NotFound) => (StatusCode::NOT_FOUND, "USER_NOT_FOUND"),
-            Self::User(Rejection::IdTaken) => (StatusCode::CONFLICT, "ID_TAKEN"),
+            Self::User(Rejection::IdTaken)
+            | Self::Customer(customer::Rejection::IdTaken)
+            | Self::Subscription(subscription::Rejection::IdTaken) => (StatusCode::CONFLICT, "ID_TAKEN"),
             Self::User(Rejection::MatriculeTaken) => (StatusCode::CONFLICT, "MATRICULE_TAKEN"),
             Self::User(Rejection::EmailTaken) => (StatusCode::CONFLICT, "EMAIL_TAKEN"),
             Self::User(Rejection::UsernameTaken) => (StatusCode::CONFLICT, "USERNAME_TAKEN"),
@@ -124,7 +128,14 @@ impl ApiError {
             Self::User(Rejection::Administrator | Rejection::TooManyAddresses | Rejection::NoEmail)
             | Self::Access(_)
             | Self::Administrators(_) => (StatusCode::CONFLICT, "INVALID_STATE"),
-            Self::CustomerNotFound => (StatusCode::NOT_FOUND, "CUSTOMER_NOT_FOUND"),
+            Self::Customer(customer::Rejection::NotFound)
+            | Self::Tokens(token_account::Rejection::Closed) => (StatusCode::NOT_FOUND, "CUSTOMER_NOT_FOUND"),
+            Self::Subscription(subscription::Rejection::NotFound) => {
+                (StatusCode::NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+            }
+            Self::Customer(_) | Self::Subscription(_) | Self::Tokens(_) => {
+                (StatusCode::CONFLICT, "INVALID_STATE")
+            }
             Self::VersionConflict => (StatusCode::PRECONDITION_FAILED, "VERSION_CONFLICT"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
@@ -138,6 +149,9 @@ impl ApiError {
             Self::User(rejection) => return rejection.to_string(),
             Self::Access(rejection) => return rejection.to_string(),
             Self::Administrators(rejection) => return rejection.to_string(),
+            Self::Customer(rejection) => return rejection.to_string(),
+            Self::Subscription(rejection) => return rejection.to_string(),
+            Self::Tokens(rejection) => return rejection.to_string(),
             Self::Invalid(_) => "Données invalides",
             Self::MalformedJson => "Le corps de la requête n'est pas un JSON valide",
             Self::UnsupportedMediaType => "Le corps doit être du JSON en UTF-8 (application/json)",
@@ -153,7 +167,6 @@ impl ApiError {
             Self::Forbidden => "Accès refusé",
             Self::StaleLogin => "Reconnectez-vous : cette opération demande une connexion récente",
             Self::AccountSuspended => "Ce compte n'est pas actif",
-            Self::CustomerNotFound => "Client non trouvé",
             Self::VersionConflict => "La ressource a changé depuis la version attendue",
             Self::KeyReused => "Cette clé d'idempotence a déjà servi pour une autre requête",
             Self::RateLimited { .. } => "Trop de requêtes, réessayez plus tard",
@@ -215,7 +228,9 @@ impl ApiError {
             | Self::User(_)
             | Self::Access(_)
             | Self::Administrators(_)
-            | Self::CustomerNotFound
+            | Self::Customer(_)
+            | Self::Subscription(_)
+            | Self::Tokens(_)
             | Self::VersionConflict
             | Self::KeyReused
             | Self::RateLimited { .. }
@@ -308,6 +323,29 @@ impl Told for access::Rejection {
             Self::LinkVoid => ApiError::InvalidToken,
             Self::MfaIsOn | Self::MfaIsOff => ApiError::Access(self),
         }
+    }
+}
+
+impl Told for customer::Rejection {
+    fn told(self) -> ApiError {
+        ApiError::Customer(self)
+    }
+}
+
+impl Told for subscription::Rejection {
+    fn told(self) -> ApiError {
+        match self {
+            Self::EndsTooEarly | Self::EndsTooLate => ApiError::invalid("endsAt", self.to_string()),
+            Self::Customer(rejection) => rejection.told(),
+            Self::Tokens(rejection) => rejection.told(),
+            Self::NotFound | Self::IdTaken | Self::InvalidState => ApiError::Subscription(self),
+        }
+    }
+}
+
+impl Told for token_account::Rejection {
+    fn told(self) -> ApiError {
+        ApiError::Tokens(self)
     }
 }
 

@@ -16,6 +16,7 @@ mod body;
 mod client;
 mod conditions;
 mod cors;
+mod customers;
 mod docs;
 mod entity_tags;
 mod envelope;
@@ -23,15 +24,20 @@ mod error;
 mod fields;
 mod first_administrator;
 mod health;
+mod histories;
 mod metrics;
 mod openapi;
 mod origins;
+mod paging;
 mod paths;
 mod proxies;
 mod published;
 mod query;
 mod rate_limit;
+mod schemas;
+mod subscriptions;
 mod tasks;
+mod tokens;
 mod traceparent;
 mod transport;
 mod users;
@@ -41,9 +47,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::Uri;
 use domain::administrators::Administrators;
+use domain::customer::Customer;
+use domain::subscription::Subscription;
+use domain::token_account::TokenAccount;
 use domain::user::User;
 use event_store::reader::Progress;
-use event_store::{Commands, EventStore, IdSource};
+use event_store::{Clock, Commands, EventStore, IdSource};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::profile_cache::Warmer;
 use projections::users::Finder;
@@ -70,6 +79,12 @@ pub struct Api {
     pub users: Commands<User>,
     /// Carries out commands on the set of those who administrate.
     pub administrators: Commands<Administrators>,
+    /// Carries out commands on customers.
+    pub customers: Commands<Customer>,
+    /// Carries out commands on subscriptions.
+    pub subscriptions: Commands<Subscription>,
+    /// Carries out commands on customers' tokens.
+    pub token_accounts: Commands<TokenAccount>,
     /// Finds one user.
     pub finder: Finder,
     /// Who asks, and whether they may.
@@ -78,6 +93,8 @@ pub struct Api {
     pub pool: PgPool,
     /// How far the read model of users has come.
     pub progress: Progress,
+    /// How far the read models of customers, their subscriptions and tokens have come.
+    pub customers_progress: Progress,
     /// Fills in what the profile cache lacks of users that are read; [`None`] where there is no cache.
     pub cache: Option<Warmer>,
     /// Whether mails can be sent; routes that need it answer 503 otherwise.
@@ -86,10 +103,12 @@ pub struct Api {
     pub self_registration: bool,
     /// The log, for what happened to a user.
     pub store: Arc<dyn EventStore>,
-    /// Ids of new users and of requests that bring none.
+    /// Ids of new users, customers and subscriptions, and of requests that bring none.
     pub ids: Arc<dyn IdSource>,
     /// How the parts of the process do; keep a clone to [drain](Readiness::drain) it.
     pub readiness: Readiness,
+    /// The time of what is asked now.
+    pub clock: Arc<dyn Clock>,
     /// What messages look like.
     pub published: Published,
     /// What `/metrics` shows; who installs the recorder sets its buckets.
@@ -129,7 +148,12 @@ pub fn openapi() -> OpenApi {
 }
 
 fn everything() -> OpenApiRouter<Arc<Api>> {
-    operations().merge(users::routes()).merge(auth::routes())
+    operations()
+        .merge(users::routes())
+        .merge(auth::routes())
+        .merge(customers::routes())
+        .merge(subscriptions::routes())
+        .merge(tokens::routes())
 }
 
 fn operations() -> OpenApiRouter<Arc<Api>> {
@@ -161,6 +185,7 @@ async fn method_not_allowed(uri: Uri) -> ApiError {
         "alls",
         "asyncapi.json",
         "batch",
+        "customers",
         "docs",
         "health",
         "login",

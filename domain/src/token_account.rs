@@ -25,6 +25,12 @@ pub use amount::{Amount, Totals};
 /// The namespace of what tells requests apart: `<customer>/<request id>`.
 pub const REQUEST: &str = "token_request";
 
+/// What tells a request from all others.
+#[must_use]
+pub fn request(customer: &CustomerId, id: &Text) -> String {
+    format!("{customer}/{}", id.as_str())
+}
+
 /// What may be asked of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -198,9 +204,8 @@ impl Aggregate for TokenAccount {
 
     fn marks(event: &Event) -> Vec<Claim<'_, Rejection>> {
         let of = |movement: &Movement| {
-            let request = movement.request_id.as_ref()?;
-            let value = format!("{}/{}", movement.customer_id, request.as_str());
-            Some(Claim::new(REQUEST, value, Rejection::Known))
+            let request = request(&movement.customer_id, movement.request_id.as_ref()?);
+            Some(Claim::new(REQUEST, request, Rejection::Known))
         };
         event.movement().and_then(of).into_iter().collect()
     }

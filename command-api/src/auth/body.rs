@@ -1,10 +1,9 @@
 //! The body of a request that may have none.
 
-use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use serde_json::{Map, Value};
 
-use crate::body::JsonObject;
+use crate::body::MaybeJsonObject;
 use crate::error::ApiError;
 
 /// The fields of a JSON object; none where there is no body.
@@ -14,10 +13,7 @@ impl<S: Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        if request.body().is_end_stream() {
-            return Ok(Self(Map::new()));
-        }
-        Ok(Self(JsonObject::from_request(request, state).await?.fields))
+        Ok(Self(MaybeJsonObject::from_request(request, state).await?.0.fields))
     }
 }
 

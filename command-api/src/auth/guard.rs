@@ -18,6 +18,7 @@ use crate::Api;
 use crate::client::Client;
 use crate::error::ApiError;
 use crate::origins;
+use crate::subscriptions;
 
 /// Puts the guard before these routes, which the document describes.
 pub(crate) fn before(routes: Router, api: Arc<Api>, document: &OpenApi) -> Router {
@@ -92,7 +93,13 @@ impl Auth {
         if matches!(caller, Caller::Anyone) && asked.client.loopback && !origins::is_local(headers) {
             return Err(ApiError::Forbidden);
         }
-        asked.rule.check(&caller, asked.name, asked.reads)?;
+        match (asked.rule, asked.name) {
+            (Rule::OfSubscription(_), Some(id)) => {
+                let customer = subscriptions::customer_of(api, id).await?;
+                asked.rule.check(&caller, customer.as_deref(), asked.reads)?;
+            }
+            (rule, name) => rule.check(&caller, name, asked.reads)?,
+        }
         if let Caller::User(signed_in) = &caller
             && signed_in.by_cookie
             && !asked.reads

@@ -17,6 +17,7 @@ mod named;
 mod password;
 mod passwords;
 mod refresh_token;
+mod rights;
 mod rules;
 mod schemas;
 mod session_list;

@@ -2,7 +2,10 @@
 
 use axum::http::Method;
 
+use domain::{customer, subscription};
+
 use super::caller::Caller;
+use super::rights::Right;
 use crate::error::ApiError;
 
 /// Who may ask a route.
@@ -18,6 +21,12 @@ pub(crate) enum Rule {
     OnlyOneself,
     /// Administrators.
     Administrator,
+    /// Administrators and services.
+    AdministratorOrService,
+    /// Who has that right on the customer whom the path names.
+    OfCustomer(Right),
+    /// Who has that right on the customer of the subscription that the path names.
+    OfSubscription(Right),
     /// Nobody: the route has been forgotten here.
     Nobody,
 }
@@ -55,10 +64,38 @@ pub(crate) fn rule(method: &Method, route: &str) -> Rule {
 
         ("POST", "/{id}/mfa/totp" | "/{id}/mfa/totp/confirm") => Rule::OnlyOneself,
 
-        ("POST", "/")
+        ("POST", "/" | "/customers")
         | ("DELETE", "/{id}")
         | ("PUT", "/{id}/status")
         | ("PUT" | "DELETE", "/{id}/roles/{role}") => Rule::Administrator,
+
+        ("GET", "/customers") => Rule::AdministratorOrService,
+        (
+            "GET",
+            "/customers/{id}"
+            | "/customers/{id}/history"
+            | "/customers/{id}/subscriptions"
+            | "/customers/{id}/tokens"
+            | "/customers/{id}/tokens/history",
+        ) => Rule::OfCustomer(Right::Read),
+        ("POST", "/customers/{id}/tokens/use") => Rule::OfCustomer(Right::Use),
+        ("PUT", "/customers/{id}")
+        | ("POST", "/customers/{id}/subscriptions" | "/customers/{id}/tokens/purchase") => {
+            Rule::OfCustomer(Right::Manage)
+        }
+        ("DELETE", "/customers/{id}")
+        | (
+            "POST",
+            "/customers/{id}/validate"
+            | "/customers/{id}/suspend"
+            | "/customers/{id}/reactivate"
+            | "/customers/{id}/tokens/allocate",
+        ) => Rule::OfCustomer(Right::Administer),
+        ("GET", "/subscriptions/{id}" | "/subscriptions/{id}/history") => Rule::OfSubscription(Right::Read),
+        ("PUT", "/subscriptions/{id}")
+        | ("POST", "/subscriptions/{id}/renew" | "/subscriptions/{id}/cancel") => {
+            Rule::OfSubscription(Right::Manage)
+        }
 
         _ => Rule::Nobody,
     }
@@ -70,7 +107,7 @@ pub(super) fn only_reads(method: &Method, route: &str) -> bool {
 }
 
 impl Rule {
-    /// Refuses who may not. `name` is the user whom the path names; `reads` whether nothing is changed.
+    /// Refuses who may not. `name` is the user or the customer that is meant; `reads` whether nothing is changed.
     pub(super) fn check(self, caller: &Caller, name: Option<&str>, reads: bool) -> Result<(), ApiError> {
         let allowed = match self {
             Self::Everyone => return Ok(()),
@@ -78,6 +115,15 @@ impl Rule {
             Self::Oneself => caller.is_admin() || name.is_some_and(|name| caller.is(name)),
             Self::OnlyOneself => name.is_some_and(|name| caller.is(name)),
             Self::Administrator => caller.is_admin(),
+            Self::AdministratorOrService => caller.sees_all_whole(),
+            Self::OfCustomer(right) => {
+                right.check(caller, name, ApiError::Customer(customer::Rejection::NotFound))?;
+                true
+            }
+            Self::OfSubscription(right) => {
+                right.check(caller, name, ApiError::Subscription(subscription::Rejection::NotFound))?;
+                true
+            }
             Self::Nobody => false,
         };
         if allowed && (reads || caller.may_write()) { Ok(()) } else { Err(ApiError::Forbidden) }

@@ -114,9 +114,14 @@ fn methods(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)
 fn guarded(operation: &mut Operation, rule: Rule) {
     let refusals = match rule {
         Rule::Everyone => return,
-        Rule::Profiles | Rule::Oneself | Rule::OnlyOneself | Rule::Administrator | Rule::Nobody => {
-            refusals::of([ApiError::MissingToken, ApiError::InvalidToken, ApiError::Forbidden])
-        }
+        Rule::Profiles
+        | Rule::Oneself
+        | Rule::OnlyOneself
+        | Rule::Administrator
+        | Rule::AdministratorOrService
+        | Rule::OfCustomer(_)
+        | Rule::OfSubscription(_)
+        | Rule::Nobody => refusals::of([ApiError::MissingToken, ApiError::InvalidToken, ApiError::Forbidden]),
     };
     for (status, refusal) in refusals {
         operation.responses.responses.entry(status).or_insert(refusal);
@@ -156,7 +161,7 @@ fn returns_place(response: &mut RefOr<Response>) {
         position.description = Some("Where the command stands in the log.".to_owned());
         let lag = refusals::header("`true` where queries do not see the command yet.");
         response.headers.extend([
-            ("ETag".to_owned(), refusals::header("The user's version, in quotes.").into()),
+            ("ETag".to_owned(), refusals::header("The resource's version, in quotes.").into()),
             ("X-Event-Position".to_owned(), position.into()),
             ("X-Projection-Lag".to_owned(), lag.into()),
         ]);

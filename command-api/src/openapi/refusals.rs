@@ -6,6 +6,11 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use domain::access::Rejection::{MfaIsOff, MfaIsOn};
 use domain::administrators::Rejection::Last;
+use domain::customer::Rejection::{
+    InvalidState as CustomerState, NotFound as NoCustomer, TooManySubscriptions,
+};
+use domain::subscription::Rejection::{InvalidState as SubscriptionState, NotFound as NoSubscription};
+use domain::token_account::Rejection::NotEnough;
 use domain::user::Rejection::{
     EmailTaken, IdTaken, MatriculeTaken, NoEmail, NotFound, TooManyAddresses, UsernameTaken,
 };
@@ -15,9 +20,9 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response};
 
 use crate::error::ApiError::{
-    self, Access, AccountSuspended, Administrators, CustomerNotFound, Forbidden, InvalidCredentials,
+    self, Access, AccountSuspended, Administrators, Customer, Forbidden, InvalidCredentials,
     InvalidRefreshToken, InvalidToken, KeyReused, MalformedJson, MfaRequired, MissingToken, NoSuchRoute,
-    RateLimited, StaleLogin, TooLarge, UnsupportedMediaType, User, VersionConflict,
+    RateLimited, StaleLogin, Subscription, Tokens, TooLarge, UnsupportedMediaType, User, VersionConflict,
 };
 
 macro_rules! refusals {
@@ -36,7 +41,7 @@ macro_rules! refusals {
 refusals! {
     /// Of a creation.
     Creation: [
-        invalid("nom"), MalformedJson, CustomerNotFound, User(IdTaken), User(MatriculeTaken), User(EmailTaken),
+        invalid("nom"), MalformedJson, Customer(NoCustomer), User(IdTaken), User(MatriculeTaken), User(EmailTaken),
         User(UsernameTaken), VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
     ];
     /// Of a change.
@@ -130,6 +135,41 @@ refusals! {
         NoSuchRoute, Access(MfaIsOff), VersionConflict, TooLarge, UnsupportedMediaType,
         RateLimited { retry_after: 60 },
     ];
+    /// Of a new customer.
+    NewCustomer: [
+        invalid("name"), MalformedJson, VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a change of a customer.
+    CustomerChange: [
+        invalid("name"), MalformedJson, Customer(NoCustomer), VersionConflict, TooLarge, UnsupportedMediaType,
+        KeyReused,
+    ];
+    /// Of a step of a customer to another status.
+    CustomerStep: [
+        invalid("notes"), MalformedJson, Customer(NoCustomer), Customer(CustomerState), VersionConflict, TooLarge,
+        UnsupportedMediaType, KeyReused,
+    ];
+    /// Of the end of a customer.
+    CustomerDeletion: [invalid("id"), Customer(NoCustomer), VersionConflict, KeyReused];
+    /// Of a new subscription.
+    NewSubscription: [
+        invalid("endsAt"), MalformedJson, Customer(NoCustomer), Customer(TooManySubscriptions), VersionConflict,
+        TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a command on a subscription.
+    SubscriptionChange: [
+        invalid("endsAt"), MalformedJson, Subscription(NoSubscription), Subscription(SubscriptionState),
+        VersionConflict, TooLarge, UnsupportedMediaType, KeyReused,
+    ];
+    /// Of tokens that come or go.
+    TokenMovement: [
+        invalid("amount"), MalformedJson, Customer(NoCustomer), Tokens(NotEnough), VersionConflict, TooLarge,
+        UnsupportedMediaType, KeyReused,
+    ];
+    /// Of a query of a customer.
+    OfCustomer: [invalid("id"), Customer(NoCustomer)];
+    /// Of a query of a subscription.
+    OfSubscription: [invalid("id"), Subscription(NoSubscription)];
     /// Of a query for one user.
     One: [invalid("id"), User(NotFound), NoSuchRoute];
     /// Of a document that may not be there.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::commands::{execute, tell};
-use super::queries::etag;
+
 use super::schemas::{AddressBody, AddressChangesBody};
 use super::{Name, fields, living};
 use crate::auth::Caller;
@@ -105,7 +105,7 @@ pub(super) async fn list(
             profile.addresses.iter().map(|(id, address)| AddressShown::of(*id, address)).collect();
         answer::json(StatusCode::OK, &Addresses { count: addresses.len(), addresses })?
     };
-    response.headers_mut().insert(header::ETAG, etag(user.version));
+    response.headers_mut().insert(header::ETAG, answer::etag(user.version));
     Ok(response)
 }
 

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use domain::Aggregate;
 use domain::password::PasswordHash;
 use domain::user::{Command, LOOKUP, Rejection, User};
 use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use projections::sessions::Floor;
 use projections::users::UserRow;
 use serde_json::{Value, json};
@@ -25,17 +24,15 @@ use super::profile::ProfileBody;
 use super::schemas::{ChangesBody, Deletion, DeletionParameters, NewUserBody};
 use crate::Api;
 use crate::administrators::{self, Refusal};
-use crate::answer;
+use crate::answer::{self, Place};
 use crate::auth::{self, Caller};
 use crate::body::JsonObject;
 use crate::conditions::Terms;
+use crate::customers;
 use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
 use crate::query::Parameters;
 use crate::tasks::to_the_end;
-
-/// What JavaScript's `encodeURIComponent` encodes of an id.
-pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Creates a user.
 #[utoipa::path(
@@ -64,6 +61,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let key = key_with_password(&api, &terms, &body);
     let (user, password) = fields::creation(body.fields, &api.ids.next().to_string())?;
+    let user = customers::joined(&api, user).await?;
     let password = match password {
         Some(password) => Some(api.auth.passwords.hash(password).await?),
         None => None,
@@ -103,10 +101,7 @@ pub(super) async fn created(
     terms: &Terms,
     executed: &Executed<User>,
 ) -> Result<Response, ApiError> {
-    let mut response = profile(StatusCode::CREATED, executed)?;
-    let location = format!("/{}", utf8_percent_encode(executed.stream.id(), COMPONENT));
-    let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
-    response.headers_mut().insert(header::LOCATION, location);
+    let response = answer::located(profile(StatusCode::CREATED, executed)?, "", executed.stream.id())?;
     Ok(tell(api, terms.patience, executed, response).await)
 }
 
@@ -255,13 +250,8 @@ pub(crate) async fn tell(
     api: &Api,
     patience: Duration,
     executed: &Executed<User>,
-    mut response: Response,
+    response: Response,
 ) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::ETAG, super::queries::etag(executed.after.version));
-    headers.insert("x-event-position", executed.after.position.get().into());
-    if !api.progress.reaches(executed.after.position, patience).await {
-        headers.insert("x-projection-lag", HeaderValue::from_static("true"));
-    }
-    response
+    let place = Place { version: executed.after.version, position: executed.last };
+    place.tell(&api.progress, patience, response).await
 }

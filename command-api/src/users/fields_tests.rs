@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use domain::values::{Patch, Preferences};
+
 use super::*;
 
 const FRESH: &str = "0190a7c4-0000-7000-8000-000000000001";
@@ -153,13 +155,6 @@ fn the_avatar_has_another_name_and_its_own_wins() {
     both["avatar"] = Value::Null;
     assert_eq!(changed(&both).unwrap().avatar, Patch::Clear);
     assert_eq!(wrong(created(&with("profile_pic", json!("a")))), ["profile_pic"]);
-}
-
-#[test]
-fn a_creation_for_a_customer_finds_none_but_only_if_all_else_is_right() {
-    let error = created(&with("customerId", json!("c1"))).unwrap_err();
-    assert!(matches!(error, ApiError::CustomerNotFound), "{error:?}");
-    assert_eq!(wrong(created(&json!({ "customerId": "c1", "nom": "a" }))), ["matricule"]);
 }
 
 #[test]

@@ -3,74 +3,22 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use domain::Aggregate;
 use domain::access::{self, Access, Code, LoggedIn, LoginFailed, Origin};
 use domain::user::{self, Rejection, User};
-use event_store::{Metadata, StoredEvent, StreamId, Version};
+use event_store::{StoredEvent, StreamId, Version};
 use percent_encoding::utf8_percent_encode;
-use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
 
-use super::commands::COMPONENT;
 use super::{Name, ever};
+use crate::Api;
+use crate::answer::COMPONENT;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::histories::{self, Entry, History, HistoryParameters};
 use crate::openapi::refusals;
 use crate::query::Parameters;
-use crate::{Api, answer};
-
-/// How many events a page has where nothing is said of it, and at most.
-const PAGE: usize = 50;
-const MAX_PAGE: usize = 1_000;
-
-/// Which part of a history.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it describes")]
-struct HistoryParameters {
-    /// How many events at most; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u16>,
-    /// Where the page before has ended: what the `next` link of its answer holds.
-    after: Option<String>,
-}
-
-/// What happened to a user, the newest first.
-#[derive(Serialize, ToSchema)]
-struct History {
-    events: Vec<Entry>,
-    /// How many they are.
-    count: usize,
-}
-
-/// An event.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = HistoryEvent, example = json!({
-    "position": 42, "version": 3, "type": "user.changed", "at": "2026-11-23T10:00:00.000Z", "actor": "anonymous",
-    "requestId": "0194", "data": { "nom": "Test" },
-}))]
-struct Entry {
-    /// Where it stands in the log.
-    position: i64,
-    /// Its place in its stream: the user's, or that of how the user gets in.
-    version: Version,
-    /// What happened.
-    r#type: String,
-    /// When.
-    at: String,
-    /// Who caused it: a user's id, a service, or `anonymous`.
-    actor: String,
-    /// The request that caused it.
-    #[schema(required)]
-    request_id: Option<String>,
-    /// What is to be known of it; never a secret.
-    #[schema(value_type = Object)]
-    data: Value,
-}
 
 /// What happened to a user, the newest first; administrators see that of deleted ones, too.
 #[utoipa::path(
@@ -95,7 +43,7 @@ pub(super) async fn show(
     name: Name,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let (limit, after) = asked(&parameters)?;
+    let (limit, after) = (histories::limit(&parameters)?, histories::after(&parameters, Place::parse)?);
     let name = caller.own(name);
     let (stream, user) = ever(&api, &name).await?;
     if matches!(&*user.state, User::Deleted { .. }) && !caller.is_admin() {
@@ -121,30 +69,9 @@ pub(super) async fn show(
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.iter().fold(Place { user, access: ways_in }, Place::behind);
-    let events = events.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-    let mut response = answer::json(StatusCode::OK, &History { count: events.len(), events })?;
-    if more {
-        let name = utf8_percent_encode(name.as_str(), COMPONENT);
-        let link = format!("</{name}/history?limit={limit}&after={next}>; rel=\"next\"");
-        let link = HeaderValue::try_from(link).map_err(ApiError::internal)?;
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
-}
-
-/// How many, and behind which.
-fn asked(parameters: &Parameters) -> Result<(usize, Option<Place>), ApiError> {
-    let limit = match parameters.filled("limit") {
-        None => PAGE,
-        Some(text) => {
-            let limit = text.parse().ok().filter(|it| (1..=MAX_PAGE).contains(it));
-            limit.ok_or_else(|| ApiError::invalid("limit", format!("1 à {MAX_PAGE} attendu")))?
-        }
-    };
-    let after = parameters.filled("after").map(|text| {
-        Place::parse(text).ok_or_else(|| ApiError::invalid("after", "valeur d'un lien « next » attendue"))
-    });
-    Ok((limit, after.transpose()?))
+    let name = utf8_percent_encode(name.as_str(), COMPONENT);
+    let next = more.then(|| format!("/{name}/history?limit={limit}&after={next}"));
+    histories::page(events.iter().map(entry).collect::<Result<_, _>>()?, next)
 }
 
 /// How far a history was read, of each of the two streams: what comes next stands before these versions.
@@ -157,8 +84,7 @@ struct Place {
 impl Place {
     fn parse(text: &str) -> Option<Self> {
         let (user, access) = text.split_once('.')?;
-        let version = |text: &str| text.parse().ok().filter(|it: &Version| *it > 0);
-        Some(Self { user: version(user)?, access: version(access)? })
+        Some(Self { user: histories::version(user)?, access: histories::version(access)? })
     }
 
     fn behind(self, event: &StoredEvent) -> Self {
@@ -176,24 +102,13 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl Entry {
-    fn of(event: &StoredEvent) -> Result<Self, ApiError> {
-        let metadata: Metadata = serde_json::from_slice(&event.meta).map_err(ApiError::internal)?;
-        let data = if event.stream.category() == User::CATEGORY {
-            of_user(&event.decode::<user::Event>().map_err(ApiError::internal)?.event)
-        } else {
-            of_access(&event.decode::<access::Event>().map_err(ApiError::internal)?.event)
-        };
-        Ok(Self {
-            position: event.position.get(),
-            version: event.version,
-            r#type: event.type_name.clone(),
-            at: event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            actor: metadata.actor,
-            request_id: metadata.correlation_id,
-            data: data.map_err(ApiError::internal)?,
-        })
-    }
+fn entry(event: &StoredEvent) -> Result<Entry, ApiError> {
+    let data = if event.stream.category() == User::CATEGORY {
+        of_user(&event.decode::<user::Event>().map_err(ApiError::internal)?.event)
+    } else {
+        of_access(&event.decode::<access::Event>().map_err(ApiError::internal)?.event)
+    };
+    Entry::of(event, data.map_err(ApiError::internal)?)
 }
 
 /// What is shown of a user's own event. What links of mails are made of is not.

@@ -16,10 +16,10 @@ use projections::users::{self, Filter, UserRow};
 use sqlx::PgPool;
 use utoipa::IntoResponses;
 
-use super::commands::COMPONENT;
 use super::profile::ProfileBody;
 use super::queries::wait_for;
 use super::schemas::ListParameters;
+use crate::answer::COMPONENT;
 use crate::auth::Caller;
 use crate::conditions::MinPosition;
 use crate::error::{ApiError, Detail};

@@ -1,10 +1,9 @@
 //! `GET /{id}`, `GET /matricule/{matricule}`, `GET` and `POST /batch`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::ids::is_well_formed;
 use domain::user::Rejection;
@@ -24,8 +23,6 @@ use crate::openapi::{Freshness, IfNoneMatch, refusals};
 use crate::query::Parameters;
 use crate::{Api, answer};
 
-/// How long a query waits for the position it asks for.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How many users one batch may ask for.
 const MAX_BATCH: usize = 1_000;
 
@@ -85,12 +82,7 @@ pub(super) async fn by_matricule(
 
 /// Does not answer from a read model that is behind what the client has seen.
 pub(super) async fn wait_for(api: &Api, min: &MinPosition) -> Result<(), ApiError> {
-    match min.0 {
-        Some(position) if !api.progress.reaches(position, PATIENCE).await => {
-            Err(ApiError::unavailable(format!("the read model has not reached position {position} in time")))
-        }
-        Some(_) | None => Ok(()),
-    }
+    min.wait_for(&api.progress).await
 }
 
 fn one(api: &Api, caller: &Caller, row: Option<UserRow>, headers: &HeaderMap) -> Result<Response, ApiError> {
@@ -103,14 +95,8 @@ fn one(api: &Api, caller: &Caller, row: Option<UserRow>, headers: &HeaderMap) ->
     } else {
         answer::json(StatusCode::OK, &ProfileBody::seen_by(caller, &row))?
     };
-    response.headers_mut().insert(header::ETAG, etag(row.version));
+    response.headers_mut().insert(header::ETAG, answer::etag(row.version));
     Ok(response)
-}
-
-/// The strong tag of a version.
-pub(super) fn etag(version: i32) -> HeaderValue {
-    // Digits between quotes are always a header value.
-    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Finds up to 1000 users by ids or matricules.

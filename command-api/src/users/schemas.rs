@@ -8,6 +8,7 @@
 use utoipa::{IntoParams, ToSchema};
 
 use super::Name;
+use crate::schemas::{EmailOrNone, FilledLine, Line};
 
 /// A new user.
 #[derive(ToSchema)]
@@ -21,7 +22,7 @@ pub(super) struct NewUserBody {
     matricule: Name,
     /// The family name.
     nom: FilledLine,
-    /// There are no customers in this release: any is refused with `CUSTOMER_NOT_FOUND`.
+    /// The customer that the user acts for, for ever.
     customer_id: Option<NameOrNone>,
     /// To log in with: 12 to 256 characters, and not a common one.
     #[schema(pattern = r"^([\s\S]{12,256})?$")]
@@ -124,8 +125,7 @@ struct OptionalFields {
     profile_pic: Option<Address>,
     sexe: Option<Sexe>,
     /// No two users have the same, in any case.
-    #[schema(max_length = 254, pattern = r"^([^\s@]+@[^\s@]+)?$")]
-    email: Option<String>,
+    email: Option<EmailOrNone>,
     /// No two users have the same.
     username: Option<Line>,
     telephone: Option<Line>,
@@ -142,20 +142,6 @@ struct OptionalFields {
 #[derive(ToSchema)]
 #[schema(pattern = "^([A-Za-z0-9][A-Za-z0-9._~|@:+-]{0,127})?$")]
 struct NameOrNone(String);
-
-/// A line of text without control characters; empty counts as null.
-#[derive(ToSchema)]
-#[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-struct Line(String);
-
-/// A line of text without control characters, not only of space.
-#[derive(ToSchema)]
-#[schema(
-    min_length = 1,
-    max_length = 200,
-    pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
-)]
-struct FilledLine(String);
 
 /// An `http` or `https` URL; empty counts as null.
 #[derive(ToSchema)]
@@ -253,21 +239,11 @@ pub(super) struct ListParameters {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
     use utoipa::PartialSchema;
 
     use super::super::fields::CHANGEABLE;
     use super::*;
-
-    /// The names of properties, wherever they stand.
-    fn properties(schema: &Value, names: &mut BTreeSet<String>) {
-        if let Some(Value::Object(properties)) = schema.get("properties") {
-            names.extend(properties.keys().cloned());
-        }
-        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-            properties(part, names);
-        }
-    }
+    use crate::schemas::properties;
 
     #[test]
     fn a_change_is_described_with_each_field_it_may_have() {

@@ -27,6 +27,17 @@ pub(crate) enum For {
     /// The user whom the path names, and nobody else.
     OnlyOneself,
     Administrators,
+    AdministratorsAndServices,
+    /// Who belongs to the customer that is meant and has a role there, administrators, and to read services.
+    Customer(Members),
+}
+
+/// Of a customer's users those with the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Members {
+    AdminsAndUsers,
+    Admins,
+    None,
 }
 
 /// What the contract says; a route that is missing here fails.
@@ -71,6 +82,27 @@ pub(crate) const ROUTES: &[(&str, &str, For)] = &[
     ("put", "/{id}/status", For::Administrators),
     ("put", "/{id}/roles/{role}", For::Administrators),
     ("delete", "/{id}/roles/{role}", For::Administrators),
+    ("post", "/customers", For::Administrators),
+    ("get", "/customers", For::AdministratorsAndServices),
+    ("get", "/customers/{id}", For::Customer(Members::AdminsAndUsers)),
+    ("put", "/customers/{id}", For::Customer(Members::Admins)),
+    ("delete", "/customers/{id}", For::Customer(Members::None)),
+    ("get", "/customers/{id}/history", For::Customer(Members::AdminsAndUsers)),
+    ("post", "/customers/{id}/validate", For::Customer(Members::None)),
+    ("post", "/customers/{id}/suspend", For::Customer(Members::None)),
+    ("post", "/customers/{id}/reactivate", For::Customer(Members::None)),
+    ("post", "/customers/{id}/subscriptions", For::Customer(Members::Admins)),
+    ("get", "/customers/{id}/subscriptions", For::Customer(Members::AdminsAndUsers)),
+    ("get", "/subscriptions/{id}", For::Customer(Members::AdminsAndUsers)),
+    ("put", "/subscriptions/{id}", For::Customer(Members::Admins)),
+    ("get", "/subscriptions/{id}/history", For::Customer(Members::AdminsAndUsers)),
+    ("post", "/subscriptions/{id}/renew", For::Customer(Members::Admins)),
+    ("post", "/subscriptions/{id}/cancel", For::Customer(Members::Admins)),
+    ("get", "/customers/{id}/tokens", For::Customer(Members::AdminsAndUsers)),
+    ("get", "/customers/{id}/tokens/history", For::Customer(Members::AdminsAndUsers)),
+    ("post", "/customers/{id}/tokens/purchase", For::Customer(Members::Admins)),
+    ("post", "/customers/{id}/tokens/use", For::Customer(Members::AdminsAndUsers)),
+    ("post", "/customers/{id}/tokens/allocate", For::Customer(Members::None)),
 ];
 
 /// Who asks.
@@ -87,7 +119,7 @@ enum Who {
     ForeignAdministrator,
 }
 
-fn expected(route: For, who: Who, reads: bool) -> Option<(u16, &'static str)> {
+fn expected(path: &str, route: For, who: Who, reads: bool) -> Option<(u16, &'static str)> {
     let forbidden = Some((403, "FORBIDDEN"));
     match (route, who) {
         (For::Everyone, _) => None,
@@ -95,8 +127,18 @@ fn expected(route: For, who: Who, reads: bool) -> Option<(u16, &'static str)> {
         (For::Readers, _) | (For::Oneself | For::OnlyOneself, Who::Oneself) => None,
         (For::OnlyOneself, _) => forbidden,
         (_, Who::Administrator) => None,
+        (For::AdministratorsAndServices | For::Customer(_), Who::Service)
+        | (For::Customer(_), Who::ForeignAdministrator)
+            if reads =>
+        {
+            None
+        }
+        (For::Customer(_), Who::Service | Who::ForeignAdministrator) => forbidden,
+        // Of no customer: each is another's.
+        (For::Customer(_), _) if path.starts_with("/subscriptions") => Some((404, "SUBSCRIPTION_NOT_FOUND")),
+        (For::Customer(_), _) => Some((404, "CUSTOMER_NOT_FOUND")),
         (For::Oneself, Who::ForeignOneself) | (_, Who::ForeignAdministrator) if reads => None,
-        (For::Oneself | For::Administrators, _) => forbidden,
+        (For::Oneself | For::Administrators | For::AdministratorsAndServices, _) => forbidden,
     }
 }
 
@@ -128,6 +170,9 @@ pub(crate) struct People {
     another: String,
     administrator: String,
     of_service: String,
+    /// A customer, and a subscription of it.
+    customer: String,
+    subscription: String,
 }
 
 impl People {
@@ -141,7 +186,11 @@ impl People {
         projections::sessions::begin_of_service(pool, sid, "chat-file-service", 1).await.unwrap();
         let tokens = Tokens::new(SECRET, &[], Arc::new(SystemClock));
         let service = guarded_service(pool).await;
+        let customer = open.customer("sme").await;
+        let subscription = open.subscription(&customer).await;
         Self {
+            customer,
+            subscription,
             pool: pool.clone(),
             oneself: service.tokens("self").await.0,
             another: service.tokens("other").await.0,
@@ -177,6 +226,12 @@ impl People {
     }
 
     pub(crate) async fn ask(&self, method: &str, route: &str, id: &str, token: Option<&str>) -> Answer {
+        let id = match route {
+            _ if id != "self" => id,
+            route if route.starts_with("/customers/{id}") => &self.customer,
+            route if route.starts_with("/subscriptions/{id}") => &self.subscription,
+            _ => id,
+        };
         let path = route
             .replace("{id}", id)
             .replace("{matricule}", "M-other")
@@ -189,7 +244,7 @@ impl People {
             ("get" | "delete", _) => "",
             (_, "/batch") => r#"{"ids":["self"]}"#,
             // Enough to get past who may, not to do anything.
-            _ => r#"{"sexe":1}"#,
+            _ => r#"{"sexe":1,"notes":1,"reason":1,"endsAt":1}"#,
         };
         let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![];
@@ -225,12 +280,16 @@ async fn every_route_is_for_whom_the_contract_says(pool: PgPool) {
                 }
                 let mut id = "self".to_owned();
                 if method == "delete" && who == Who::Administrator {
-                    id = format!("gone-{asked}");
-                    open.create(&id).await;
+                    if route == "/customers/{id}" {
+                        id = open.customer("sme").await;
+                    } else {
+                        id = format!("gone-{asked}");
+                        open.create(&id).await;
+                    }
                 }
                 let answer = people.ask(method, route, &id, people.token(who).as_deref()).await;
                 let asked_for = format!("{method} {route} by {who:?}: {} {}", answer.status, answer.text);
-                match expected(*rule, who, reads) {
+                match expected(route, *rule, who, reads) {
                     Some((status, code)) => {
                         assert_eq!(answer.refusal(), (status, code.to_owned()), "{asked_for}");
                     }
@@ -247,8 +306,8 @@ async fn every_route_is_for_whom_the_contract_says(pool: PgPool) {
             }
         }
     }
-    assert_eq!(asked, 16 + 24 * 7);
-    assert_eq!(ROUTES.len(), 40);
+    assert_eq!(asked, 16 + 45 * 7);
+    assert_eq!(ROUTES.len(), 61);
 }
 
 #[sqlx::test(migrator = "event_store::MIGRATOR")]

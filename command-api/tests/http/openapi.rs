@@ -99,7 +99,7 @@ async fn every_path_and_method_of_the_router_is_described(pool: PgPool) {
         let described: BTreeSet<String> = item.as_object().unwrap().keys().cloned().collect();
         assert_eq!(routed, described, "{path}");
     }
-    assert_eq!(paths().len(), 33);
+    assert_eq!(paths().len(), 49);
 }
 
 #[test]
