@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
+    let package =
+        env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| io::Error::other("no CARGO_MANIFEST_DIR"))?;
+    let folder = Path::new(&package).join("../docs/schemas");
     println!("cargo:rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
     for name in entries(&folder)? {
