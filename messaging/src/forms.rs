@@ -7,10 +7,11 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::payloads::{
-    AccessEnvelope, AddressChanged, AddressDeleted, Addressed, Created, EmailVerified, Envelope, Farewell,
-    LoggedIn, LoginRefused, MfaSwitched, PasswordChanged, ProfileUpdated, ResetRequested, RoleChanged,
-    Snapshot, StatusChanged, Unversioned, Updated, UserCreated, UserDeleted, UserPasswordReset,
-    UserRoleChanged, UserStatusChanged, UserUpdated, VerificationRequested,
+    AccessEnvelope, AddressChanged, AddressDeleted, Addressed, Created, CustomerAdmitted, CustomerCreated,
+    CustomerDeleted, CustomerSuspended, CustomerUpdated, EmailVerified, Envelope, Farewell, LoggedIn,
+    LoginRefused, MfaSwitched, PasswordChanged, ProfileUpdated, ResetRequested, RoleChanged, Snapshot,
+    StatusChanged, SubscriptionNow, TokensMoved, Unversioned, Updated, UserCreated, UserDeleted,
+    UserPasswordReset, UserRoleChanged, UserStatusChanged, UserUpdated, VerificationRequested,
 };
 
 /// What the values of a type look like in one of the places where they are sent.
@@ -87,6 +88,20 @@ forms! {
     USER_ROLE_CHANGED: "user.role.changed" 1 in Topics is Addressed<'static, UserRoleChanged<'static>>;
     USER_PASSWORD_RESET: "user.password.reset" 1 in Topics is Addressed<'static, UserPasswordReset<'static>, Unversioned>;
     USER_DELETED: "user.deleted" 1 in Topics is Addressed<'static, UserDeleted<'static>>;
+    CUSTOMER_CREATED: "customer.created" 1 in Topics is Addressed<'static, CustomerCreated<'static>>;
+    CUSTOMER_UPDATED: "customer.updated" 1 in Topics is Addressed<'static, CustomerUpdated<'static>>;
+    CUSTOMER_VALIDATED: "customer.validated" 1 in Topics is Addressed<'static, CustomerAdmitted<'static>>;
+    CUSTOMER_SUSPENDED: "customer.suspended" 1 in Topics is Addressed<'static, CustomerSuspended<'static>>;
+    CUSTOMER_REACTIVATED: "customer.reactivated" 1 in Topics is Addressed<'static, CustomerAdmitted<'static>>;
+    CUSTOMER_DELETED: "customer.deleted" 1 in Topics is Addressed<'static, CustomerDeleted<'static>>;
+    SUBSCRIPTION_CREATED: "subscription.created" 1 in Topics is Addressed<'static, SubscriptionNow<'static>>;
+    SUBSCRIPTION_UPDATED: "subscription.updated" 1 in Topics is Addressed<'static, SubscriptionNow<'static>>;
+    SUBSCRIPTION_RENEWED: "subscription.renewed" 1 in Topics is Addressed<'static, SubscriptionNow<'static>>;
+    SUBSCRIPTION_CANCELLED: "subscription.cancelled" 1 in Topics is Addressed<'static, SubscriptionNow<'static>>;
+    SUBSCRIPTION_EXPIRED: "subscription.expired" 1 in Topics is Addressed<'static, SubscriptionNow<'static>>;
+    TOKEN_PURCHASED: "token.purchased" 1 in Topics is Addressed<'static, TokensMoved<'static>>;
+    TOKEN_USED: "token.used" 1 in Topics is Addressed<'static, TokensMoved<'static>>;
+    TOKEN_ALLOCATED: "token.allocated" 1 in Topics is Addressed<'static, TokensMoved<'static>>;
 }
 
 impl Form {

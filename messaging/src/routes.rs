@@ -1,5 +1,7 @@
 //! THE table: which messages an event becomes.
 
+mod customers;
+
 use domain::access::{self, LoggedIn};
 use domain::mail::Purpose;
 use domain::user::{
@@ -12,6 +14,8 @@ use uuid::Uuid;
 
 use crate::distributor;
 use crate::payloads::{AccessEvent, FieldChanges, ProfileEvent, TopicEvent, UserEvent};
+
+pub use customers::{of_customer, of_subscription, of_token_account};
 
 /// The topic of [`Message::UserEvents`].
 pub const USER_EVENTS: &str = "user.events";
@@ -48,13 +52,13 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             vec![
                 Stream(ProfileEvent::created(profile, step)),
                 UserEvents(UserEvent::created(profile, user, at)),
-                Topic(TopicEvent::user_created(profile)),
+                Topic(TopicEvent::user_created(profile, user)),
             ]
         }
         (Event::Registered(registered), _, User::Living(profile)) => vec![
             Stream(ProfileEvent::created(profile, step)),
             UserEvents(UserEvent::registered(profile, &registered.user, at)),
-            Topic(TopicEvent::user_created(profile)),
+            Topic(TopicEvent::user_created(profile, &registered.user)),
         ],
         (Event::Changed(changes), before, User::Living(profile)) => {
             let fields = fields(changes);

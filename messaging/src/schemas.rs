@@ -131,7 +131,8 @@ pub fn asyncapi() -> Value {
         "info": {
             "title": "annuaire",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What annuaire tells other services about users.\n\nKafka messages are sent in \
+            "description": "What annuaire tells other services about users, and about customers, their \
+                subscriptions and their tokens.\n\nKafka messages are sent in \
                 transactions: a consumer with `isolation.level=read_committed` gets each once, in the order \
                 of the log for each key.",
         },

@@ -71,8 +71,8 @@ fn full() -> Value {
     json!({ "user.created": {
         "id": "u1", "matricule": "M1", "nom": "Dupont", "prenom": "Éloïse", "ministere": "Santé",
         "avatar": "https://x.org/a.png", "sexe": "F", "email": "e@example.com", "username": "eloise",
-        "telephone": "+229 1", "preferences": { "lang": "fr" }, "customerId": "c1", "userType": "SME",
-        "isCompanyOwner": true,
+        "telephone": "+229 1", "preferences": { "lang": "fr" }, "customerId": "c1", "customerName": "Kivu",
+        "userType": "SME", "isCompanyOwner": true,
     } })
 }
 
@@ -114,11 +114,11 @@ stream {"event":"user.profile.created","userId":"u1","fullName":"Éloïse Dupont
 user.events key=u1 ce_id=01946ed5-3780-7000-8000-000000000001
 {"type":"user.created","timestamp":"2025-01-16T10:20:00.007Z","data":{"userId":"u1","email":"e@example.com","username":"eloise","registrationTimestamp":"2025-01-16T10:20:00.007Z","status":"active"},"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
 user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001
-{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerName":"Kivu","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"all","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}
 admin-service.user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:admin-service
-{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":1}
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerName":"Kivu","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"admin-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:admin-service","version":1}
 app-mobile-service.user.created key=c1 ce_id=01946ed5-3780-7000-8000-000000000001:app-mobile-service
-{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":1}
+{"userId":"u1","email":"e@example.com","name":"Éloïse Dupont","userType":"SME_OWNER","customerAccountId":"c1","customerName":"Kivu","customerId":"c1","timestamp":"2025-01-16T10:20:00.007Z","targetService":"app-mobile-service","targetServices":["admin-service","app-mobile-service"],"eventId":"01946ed5-3780-7000-8000-000000000001:app-mobile-service","version":1}
 "#;
     a_user_with_a_name_only: [minimal()] => r#"
 stream {"event":"user.profile.created","userId":"u1","fullName":"Dupont","avatar":null,"matricule":"","ministere":"","sexe":"","nom":"Dupont","prenom":"","timestamp":1737022800007,"eventId":"01946ed5-3780-7000-8000-000000000001","version":1}

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event_store::reader::{Failure, Reader, Witness, count_heal};
-use event_store::{Checkpoint, EventStore, Fold, LogId, Position, StoredEvent};
+use event_store::{Checkpoint, EventStore, LogId, Position, StoredEvent};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
@@ -110,7 +110,7 @@ impl Kafka {
     #[must_use]
     pub fn new(options: KafkaOptions, store: Arc<dyn EventStore>, log: PgPool, pool: PgPool) -> Self {
         Self {
-            folds: Folds { user: Fold::new(store.clone()) },
+            folds: Folds::new(&store),
             topics: Topics::new(pool.clone(), options.topics.clone(), store.log()),
             parked: Parked::new(log),
             at: Checkpoint::start(store.log()),

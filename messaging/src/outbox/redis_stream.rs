@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::user::User;
 use event_store::reader::{Failure, Progress, Reader, Witness, count_heal};
 use event_store::{Checkpoint, EventStore, Fold, StoredEvent, Subscription};
 use redis::aio::ConnectionManager;
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 
 use self::book::{Book, EntryId, Found};
 use self::floors::Floors;
-use super::{Folds, Told, json};
+use super::{Category, json};
 use crate::routes::{self, Message};
 
 /// Appends a batch if nothing is there that we don't know of.
@@ -78,7 +79,7 @@ pub struct RedisStreamOptions {
 pub struct RedisStream {
     redis: ConnectionManager,
     store: Arc<dyn EventStore>,
-    folds: Folds,
+    users: Fold<User>,
     options: RedisStreamOptions,
     /// Our book's key, in the stream's slot of a cluster.
     book_key: String,
@@ -112,7 +113,7 @@ impl RedisStream {
     ) -> Self {
         Self {
             redis,
-            folds: Folds { user: Fold::new(store.clone()) },
+            users: Fold::new(store.clone()),
             store,
             book_key: format!("annuaire:{{{}}}:outbox", options.key),
             append: Script::new(APPEND),
@@ -172,9 +173,13 @@ impl Reader for RedisStream {
         };
         let mut payloads = Vec::with_capacity(events.len());
         for event in events {
-            let step = match self.folds.step(event).await? {
-                Told::User(step) => step,
-                Told::Access(_) | Told::Nothing => continue,
+            let step = match Category::of(event)? {
+                Category::User => self.users.step(event).await?,
+                Category::Access
+                | Category::Administrators
+                | Category::Customer
+                | Category::Subscription
+                | Category::TokenAccount => continue,
             };
             for message in routes::of_user(&step) {
                 match message {

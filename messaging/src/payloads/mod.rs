@@ -1,15 +1,18 @@
 //! The forms of the messages, as other services read them.
 
 mod access_events;
+mod customers;
 mod stream;
+mod subscriptions;
 mod topics;
 mod user_events;
 
 use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::customer::PaymentMethod;
 use domain::ids::Matricule;
-use domain::values::{AvatarUrl, Email, Patch, Preferences, Sexe, Text, Username};
+use domain::values::{AvatarUrl, Email, Object, Patch, Sexe, Text, Username};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -18,7 +21,11 @@ use serde_json::{Map, Value};
 pub use access_events::{
     AccessEnvelope, AccessEvent, LoggedIn, LoginRefused, PasswordChanged, ResetRequested,
 };
+pub use customers::{
+    CustomerAdmitted, CustomerCreated, CustomerDeleted, CustomerEvent, CustomerSuspended, CustomerUpdated,
+};
 pub use stream::{Farewell, ProfileEvent, Snapshot};
+pub use subscriptions::{SubscriptionEvent, SubscriptionNow, TokenEvent, TokensMoved};
 pub use topics::{
     Addressed, EventUserType, TopicEvent, Unversioned, UserCreated, UserDeleted, UserPasswordReset,
     UserRoleChanged, UserStatusChanged, UserUpdated, Versioned,
@@ -86,11 +93,11 @@ new_values!(NewProfileValues {
 });
 
 /// The fields that changed, with their new values.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FieldChanges<'a>(Vec<(&'static str, FieldValue<'a>)>);
 
 /// The new value of a field.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
 pub enum FieldValue<'a> {
     /// It was cleared.
@@ -122,6 +129,16 @@ impl<'a> FieldChanges<'a> {
         if let Some(value) = value {
             self.0.push((name, value.into()));
         }
+    }
+
+    /// Takes in a word of ours.
+    fn word(&mut self, name: &'static str, word: &'static str) {
+        self.0.push((name, FieldValue::Text(word)));
+    }
+
+    /// Those of these names.
+    fn of(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().copied().filter(|(name, _)| names.contains(name)).collect())
     }
 
     /// The names.
@@ -156,8 +173,17 @@ macro_rules! texts {
 }
 texts!(AvatarUrl, Email, Matricule, Sexe, Text, Username);
 
-impl<'a> From<&'a Preferences> for FieldValue<'a> {
-    fn from(value: &'a Preferences) -> Self {
+impl<'a, const KIB: usize> From<&'a Object<KIB>> for FieldValue<'a> {
+    fn from(value: &'a Object<KIB>) -> Self {
         Self::Object(value.as_map())
+    }
+}
+
+impl<'a> From<&'a PaymentMethod> for FieldValue<'a> {
+    fn from(value: &'a PaymentMethod) -> Self {
+        match value {
+            PaymentMethod::Named(name) => name.into(),
+            PaymentMethod::Described(object) => object.into(),
+        }
     }
 }

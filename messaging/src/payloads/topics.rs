@@ -1,19 +1,22 @@
 //! Messages of the topics of events, and their copies.
 
+use std::borrow::Cow;
+
 use domain::access::ResetTo;
+use domain::customer::CustomerType;
 use domain::ids::CustomerId;
-use domain::user::Profile;
-use domain::values::{Email, RoleName, UserType};
+use domain::user::{NewUser, Profile};
+use domain::values::{Email, RoleName, Text, UserType};
 use event_store::Version;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Time, UserStatus};
-use crate::distributor::{self, Distribution};
+use super::{CustomerEvent, SubscriptionEvent, Time, TokenEvent, UserStatus};
+use crate::distributor::{self, Copy, Distribution};
 use crate::forms::{self, Form};
 
 /// What a message on the topic of its event says, beside what all of them say.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum TopicEvent<'a> {
     /// The user exists.
@@ -28,10 +31,23 @@ pub enum TopicEvent<'a> {
     UserPasswordReset(UserPasswordReset<'a>),
     /// The user is gone.
     UserDeleted(UserDeleted<'a>),
+    /// Something happened to a customer.
+    Customer {
+        /// What it is: its portfolio service is told.
+        #[serde(skip)]
+        customer_type: CustomerType,
+        /// What happened.
+        #[serde(flatten)]
+        event: CustomerEvent<'a>,
+    },
+    /// Something happened to a subscription.
+    Subscription(SubscriptionEvent<'a>),
+    /// Tokens came or went.
+    Tokens(TokenEvent<'a>),
 }
 
 /// The user exists.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserCreated<'a> {
     /// The user's id.
@@ -54,6 +70,10 @@ pub struct UserCreated<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "&str")]
     customer_account_id: Option<&'a str>,
+    /// The customer's name when the user was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "&str")]
+    customer_name: Option<&'a str>,
     /// The same.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "&str")]
@@ -61,7 +81,7 @@ pub struct UserCreated<'a> {
 }
 
 /// Something about the user has changed.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserUpdated<'a> {
     /// The user's id.
@@ -74,7 +94,7 @@ pub struct UserUpdated<'a> {
 }
 
 /// The user may log in now, or may no more.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserStatusChanged<'a> {
     /// The user's id.
@@ -97,7 +117,7 @@ pub struct UserStatusChanged<'a> {
 }
 
 /// The user has a role more, or less.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserRoleChanged<'a> {
     /// The user's id.
@@ -124,7 +144,7 @@ pub struct UserRoleChanged<'a> {
 }
 
 /// A mail is sent with which the user can get another password.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserPasswordReset<'a> {
     /// The user's id.
@@ -137,7 +157,7 @@ pub struct UserPasswordReset<'a> {
 }
 
 /// The user is gone.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDeleted<'a> {
     /// The user's id.
@@ -179,7 +199,7 @@ fn customer_of(profile: &Profile) -> Option<&str> {
 }
 
 impl<'a> TopicEvent<'a> {
-    pub(crate) fn user_created(profile: &'a Profile) -> Self {
+    pub(crate) fn user_created(profile: &'a Profile, user: &'a NewUser) -> Self {
         Self::UserCreated(UserCreated {
             user_id: profile.id.as_str(),
             email: profile.email.as_ref().map(Email::as_str),
@@ -187,6 +207,7 @@ impl<'a> TopicEvent<'a> {
             role: profile.roles.first().map(RoleName::as_str),
             user_type: EventUserType::of(profile),
             customer_account_id: customer_of(profile),
+            customer_name: user.customer_name.as_ref().map(Text::as_str),
             customer_id: customer_of(profile),
         })
     }
@@ -240,6 +261,27 @@ impl<'a> TopicEvent<'a> {
         Self::UserDeleted(UserDeleted { user_id, customer_id })
     }
 
+    /// What the service of a copy is told; [`None`] where the event does not concern it.
+    #[must_use]
+    pub fn told(&self, Copy { of, fields, .. }: &Copy) -> Option<Cow<'_, Self>> {
+        if of.is_some_and(|of| self.customer_type() != Some(of)) {
+            return None;
+        }
+        match (fields, self) {
+            (None, _) => Some(Cow::Borrowed(self)),
+            (Some(fields), Self::Customer { customer_type, event }) => {
+                let (customer_type, event) = (*customer_type, event.part(fields)?);
+                Some(Cow::Owned(Self::Customer { customer_type, event }))
+            }
+            (Some(_), _) => None,
+        }
+    }
+
+    /// What the customer is that it is about.
+    const fn customer_type(&self) -> Option<CustomerType> {
+        if let Self::Customer { customer_type, .. } = self { Some(*customer_type) } else { None }
+    }
+
     /// Where it goes.
     #[must_use]
     pub const fn distribution(&self) -> &'static Distribution {
@@ -250,6 +292,9 @@ impl<'a> TopicEvent<'a> {
             Self::UserRoleChanged(_) => distributor::USER_ROLE_CHANGED,
             Self::UserPasswordReset(_) => distributor::USER_PASSWORD_RESET,
             Self::UserDeleted(_) => distributor::USER_DELETED,
+            Self::Customer { event, .. } => event.distribution(),
+            Self::Subscription(event) => event.distribution(),
+            Self::Tokens(event) => event.distribution(),
         }
     }
 
@@ -263,6 +308,9 @@ impl<'a> TopicEvent<'a> {
             Self::UserRoleChanged(_) => forms::USER_ROLE_CHANGED,
             Self::UserPasswordReset(_) => forms::USER_PASSWORD_RESET,
             Self::UserDeleted(_) => forms::USER_DELETED,
+            Self::Customer { event, .. } => event.form(),
+            Self::Subscription(event) => event.form(),
+            Self::Tokens(event) => event.form(),
         }
     }
 
@@ -276,6 +324,9 @@ impl<'a> TopicEvent<'a> {
             | Self::UserRoleChanged(UserRoleChanged { user_id, customer_id, .. })
             | Self::UserPasswordReset(UserPasswordReset { user_id, customer_id, .. })
             | Self::UserDeleted(UserDeleted { user_id, customer_id }) => customer_id.unwrap_or(user_id),
+            Self::Customer { event, .. } => event.customer_id(),
+            Self::Subscription(event) => event.customer_id(),
+            Self::Tokens(event) => event.customer_id(),
         }
     }
 }
@@ -295,12 +346,12 @@ pub struct Addressed<'a, T, V = Versioned> {
     pub target_services: &'a [&'static str],
     /// The message's identity, as in `ce_id`.
     pub event_id: &'a str,
-    /// The version of the stream, where that is the user's.
+    /// The version of the stream, where that is of whom or what the message is about.
     #[serde(flatten)]
     pub version: V,
 }
 
-/// Of the user's own stream.
+/// Of the own stream of whom or what the message is about.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Versioned {

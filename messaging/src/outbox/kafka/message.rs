@@ -1,7 +1,12 @@
 //! A message as Kafka carries it.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use domain::access;
+use domain::customer::Customer;
+use domain::subscription::Subscription;
+use domain::token_account;
 use domain::user::User;
 use event_store::reader::Failure;
 use event_store::{Position, Recorded, Step, StoreError};
@@ -9,6 +14,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::distributor::Copy;
 use crate::forms::Form;
 use crate::outbox::{Told, json};
 use crate::payloads::{
@@ -55,6 +61,12 @@ impl Record {
                 let recorded = event.decode().map_err(StoreError::from)?;
                 Self::of_access(&recorded)
             }
+            Told::Customer(step) => Self::of_customer(step),
+            Told::Subscription(step) => Self::of_subscription(step),
+            Told::TokenAccount(event) => {
+                let recorded = event.decode().map_err(StoreError::from)?;
+                Self::of_token_account(&recorded)
+            }
             Told::Nothing => Ok(Vec::new()),
         }
     }
@@ -98,6 +110,30 @@ impl Record {
         Ok(records)
     }
 
+    /// The messages of an event of a customer, in the order in which they are sent.
+    pub fn of_customer(step: &Step<Customer>) -> Result<Vec<Self>, Failure> {
+        Self::of_topic(&step.recorded, routes::of_customer(step))
+    }
+
+    /// The messages of an event of a subscription, in the order in which they are sent.
+    pub fn of_subscription(step: &Step<Subscription>) -> Result<Vec<Self>, Failure> {
+        Self::of_topic(&step.recorded, routes::of_subscription(step))
+    }
+
+    /// The messages of an event of a token account, in the order in which they are sent.
+    pub fn of_token_account(recorded: &Recorded<token_account::Event>) -> Result<Vec<Self>, Failure> {
+        Self::of_topic(recorded, routes::of_token_account(recorded))
+    }
+
+    fn of_topic<E>(recorded: &Recorded<E>, event: Option<TopicEvent<'_>>) -> Result<Vec<Self>, Failure> {
+        let mut records = Vec::new();
+        if let Some(event) = event {
+            let version = || Versioned { version: recorded.version };
+            Self::distribute(recorded, &event, version, &mut records)?;
+        }
+        Ok(records)
+    }
+
     /// On `user.events`.
     fn of_event(step: &Step<User>, event: &UserEvent<'_>, is_one_of_two: bool) -> Result<Self, Failure> {
         let (recorded, form) = (&step.recorded, event.form());
@@ -117,7 +153,7 @@ impl Record {
         Ok(Self::of(recorded, USER_EVENTS, recorded.stream.id(), form, id, value))
     }
 
-    /// On the topic of the event, and a copy for each service concerned.
+    /// On the topic of the event, and a copy for each service concerned of what concerns it.
     fn distribute<E, V: Serialize>(
         recorded: &Recorded<E>,
         event: &TopicEvent<'_>,
@@ -125,17 +161,20 @@ impl Record {
         records: &mut Vec<Self>,
     ) -> Result<(), Failure> {
         let to = event.distribution();
-        let for_all = (to.topic, "all", recorded.event_id.to_string());
-        let copies = to.copies.iter().map(|copy| {
+        let concerned = to.copies.iter().filter_map(|copy| Some((copy, event.told(copy)?)));
+        let concerned: Vec<(&Copy, Cow<'_, TopicEvent<'_>>)> = concerned.collect();
+        let target_services: Vec<&'static str> = concerned.iter().map(|(copy, _)| copy.service).collect();
+        let for_all = (to.topic, "all", recorded.event_id.to_string(), Cow::Borrowed(event));
+        let copies = concerned.into_iter().map(|(copy, told)| {
             let id = format!("{}:{}", recorded.event_id, copy.service);
-            (copy.topic, copy.service, id)
+            (copy.topic, copy.service, id, told)
         });
-        for (topic, target_service, id) in std::iter::once(for_all).chain(copies) {
+        for (topic, target_service, id, told) in std::iter::once(for_all).chain(copies) {
             let value = json(&Addressed {
-                event,
+                event: told,
                 timestamp: Time(recorded.recorded_at),
                 target_service,
-                target_services: to.services,
+                target_services: &target_services,
                 event_id: &id,
                 version: version(),
             })?;

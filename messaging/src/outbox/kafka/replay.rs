@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use event_store::reader::Failure;
-use event_store::{EventStore, Fold, LogId, Position};
+use event_store::{EventStore, LogId, Position};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ pub async fn replay(
     let mut topics = Topics::new(pool.clone(), options.topics.clone(), store.log());
     topics.check(&options.client).await.map_err(interrupted(at))?;
     let mut sender = Sender { options: options.clone(), log: store.log(), producer: None };
-    let folds = Folds { user: Fold::new(store.clone()) };
+    let folds = Folds::new(&store);
     let mut sent = 0;
     while at < wanted.to {
         let (records, to) = read(&*store, &folds, wanted, at, id).await.map_err(interrupted(at))?;

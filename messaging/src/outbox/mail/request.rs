@@ -1,17 +1,15 @@
 //! Which events ask for a mail.
 
 use chrono::{DateTime, Utc};
-use domain::Aggregate;
-use domain::access::{self, Access};
-use domain::administrators::Administrators;
+use domain::access;
 use domain::mail::Purpose;
-use domain::user::{self, User};
+use domain::user;
 use domain::values::Email;
 use event_store::reader::Failure;
 use event_store::{Position, StoreError, StoredEvent};
 use uuid::Uuid;
 
-use crate::outbox::of_tomorrow;
+use crate::outbox::Category;
 use crate::routes::{self, MailAsked};
 
 /// A mail that is to be sent.
@@ -30,17 +28,19 @@ pub(super) struct Request {
 impl Request {
     /// What an event asks for, if it asks for a mail.
     pub(super) fn of(event: &StoredEvent) -> Result<Option<Self>, Failure> {
-        match event.stream.category() {
-            User::CATEGORY => {
+        match Category::of(event)? {
+            Category::User => {
                 let asking = event.decode::<user::Event>().map_err(StoreError::from)?;
                 Ok(routes::mail_of_user(&asking.event).map(|asked| Self::new(event, asked)))
             }
-            Access::CATEGORY => {
+            Category::Access => {
                 let asking = event.decode::<access::Event>().map_err(StoreError::from)?;
                 Ok(routes::mail_of_access(&asking.event).map(|asked| Self::new(event, asked)))
             }
-            Administrators::CATEGORY => Ok(None),
-            _ => Err(of_tomorrow(event)),
+            Category::Administrators
+            | Category::Customer
+            | Category::Subscription
+            | Category::TokenAccount => Ok(None),
         }
     }
 
