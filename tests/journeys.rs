@@ -11,6 +11,8 @@ mod bad_input;
 mod canary;
 #[path = "journeys/command_line.rs"]
 mod command_line;
+#[path = "journeys/customers.rs"]
+mod customers;
 #[path = "journeys/dead_letters.rs"]
 mod dead_letters;
 #[path = "journeys/disk_full.rs"]
@@ -23,6 +25,8 @@ mod faults_kafka;
 mod faults_redis;
 #[path = "journeys/first_login.rs"]
 mod first_login;
+#[path = "journeys/hot_account.rs"]
+mod hot_account;
 #[path = "journeys/jsonwebtoken.rs"]
 mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]
@@ -63,6 +67,8 @@ mod races;
 mod rebuild;
 #[path = "journeys/refresh_races.rs"]
 mod refresh_races;
+#[path = "journeys/renewals.rs"]
+mod renewals;
 #[path = "journeys/second_factor.rs"]
 mod second_factor;
 #[path = "journeys/server.rs"]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use event_store::MIGRATOR;
-use messaging::{forms, routes};
+use messaging::forms;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::process::Command;
@@ -187,8 +187,10 @@ async fn every_type_and_every_topic_comes_of_a_request_and_is_read_back(pool: Pg
         }
         by_topic.insert(topic, messages);
     }
-    assert_eq!(BTreeSet::from(TOPICS), of_place(forms::Place::Topics));
-    assert_eq!(routes::topics().count(), 1 + TOPICS.len() * (1 + SERVICES.len()));
+    let mut topics = of_place(forms::Place::Topics);
+    // Those of customers are for another journey.
+    topics.retain(|topic| topic.starts_with("user."));
+    assert_eq!(BTreeSet::from(TOPICS), topics);
     assert_eq!(by_topic["user.password.reset"][0]["email"], "awa@example.org");
     assert_eq!(by_topic["user.created"].len(), 2);
     redis.stop().await;
