@@ -1,7 +1,7 @@
 //! The topics this log knows: made once, never again behind its back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_store::LogId;
 use event_store::reader::Failure;
@@ -17,6 +17,9 @@ use crate::routes;
 
 /// How long Kafka may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long it may take to make topics: a broker makes one partition after the other, of some hundred.
+const MADE: Duration = Duration::from_secs(20);
 
 /// How topics are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +187,8 @@ async fn make_missing(
         return Ok(seen);
     }
     let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
-    let wait = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
+    let begun = Instant::now();
     for made in admin.create_topics(missing.iter().copied(), &wait).await.map_err(unreachable)? {
         match made {
             Ok(name) => tracing::info!("Made the topic {name}"),
@@ -195,7 +199,7 @@ async fn make_missing(
         }
     }
     // What was made is not known to every broker at once, and has no leader at first.
-    for _ in 0..50 {
+    while begun.elapsed() < MADE {
         match look(client, log).await {
             Ok(seen) if missing.iter().all(|topic| seen.ends.contains_key(topic.name)) => return Ok(seen),
             Ok(_) | Err(Failure::Passing(_)) => {}
