@@ -95,7 +95,13 @@ impl Sinks {
     /// A server that fills them.
     pub(crate) async fn server(&self, variables: &[(&str, &str)]) -> Server {
         let database = url(&self.pool);
-        let own = [("DATABASE_URL", &*database), ("REDIS_URL", &self.redis), ("KAFKA_BROKERS", &self.kafka)];
+        let own = [
+            ("DATABASE_URL", &*database),
+            ("REDIS_URL", &self.redis),
+            ("KAFKA_BROKERS", &self.kafka),
+            // A broker that is new, or starts again, takes some 10 ms for each of some hundred.
+            ("KAFKA_TOPIC_PARTITIONS", "2"),
+        ];
         Server::start(&[&own, variables].concat()).await
     }
 
