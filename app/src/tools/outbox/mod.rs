@@ -146,10 +146,16 @@ impl Status {
             table(&rows),
             format!("Redis  {}: {redis}", self.key),
         ];
-        lines.extend(self.topics.iter().map(|Topic { name, ends, .. }| {
+        let (filled, empty): (Vec<_>, Vec<_>) =
+            self.topics.iter().partition(|topic| topic.ends.iter().any(|end| *end > 0));
+        lines.extend(filled.iter().map(|Topic { name, ends, .. }| {
             let ends = ends.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             format!("Kafka  {name}: behind our last messages its partitions ended at {ends}")
         }));
+        if !empty.is_empty() {
+            let names: Vec<_> = empty.iter().map(|topic| topic.name.as_str()).collect();
+            lines.push(format!("Kafka  nothing yet on {}", names.join(", ")));
+        }
         if self.topics.is_empty() {
             lines.push("Kafka  no topic is known yet".to_owned());
         }
