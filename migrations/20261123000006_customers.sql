@@ -43,7 +43,7 @@ CREATE TABLE subscriptions_v1 (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX subscriptions_v1_customer ON subscriptions_v1 (customer_id, subscription_id);
 -- Asked twice a second.
-CREATE INDEX subscriptions_v1_due ON subscriptions_v1 (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX subscriptions_v1_due ON subscriptions_v1 (due_at, subscription_id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE token_accounts_v1 (
     customer_id  text COLLATE "C"  PRIMARY KEY,

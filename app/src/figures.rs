@@ -53,6 +53,15 @@ pub(crate) fn describe() {
         "annuaire_profile_cache_total",
         "Profiles that were read, by whether the cache had them"
     );
+    describe_counter!(
+        "annuaire_subscriptions_advanced_total",
+        "What became of subscriptions that had come due: done, overtaken by somebody else or done before the rows \
+         showed it, refused by a rule, failed for want of the log"
+    );
+    describe_gauge!(
+        "annuaire_subscriptions_due",
+        "Subscriptions of which something was due as was last looked"
+    );
     describe_gauge!("annuaire_pool_connections", "Connections of a pool to PostgreSQL, busy or idle");
     describe_histogram!(
         "annuaire_pool_wait_seconds",
@@ -67,6 +76,14 @@ pub(crate) fn begin_commands() {
     }
     // Being named is enough for a histogram to be there.
     let _ = (histogram!("annuaire_append_seconds"), histogram!("annuaire_append_batch_size"));
+}
+
+/// Of a process that may be the one to do what comes due of subscriptions.
+pub(crate) fn begin_subscriptions() {
+    for outcome in ["done", "overtaken", "refused", "failed"] {
+        counter!("annuaire_subscriptions_advanced_total", "outcome" => outcome).increment(0);
+    }
+    gauge!("annuaire_subscriptions_due").set(0.0);
 }
 
 /// Of a process that looks after the profiles it reads.

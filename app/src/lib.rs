@@ -19,6 +19,7 @@ mod mail;
 pub mod migrate;
 mod parts;
 mod probes;
+mod processes;
 pub mod serve;
 mod servers;
 mod startup;

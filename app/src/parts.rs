@@ -30,6 +30,7 @@ use crate::figures;
 use crate::local::{self, Broker};
 use crate::mail;
 use crate::probes::{EventLog, Follower, RedisServer};
+use crate::processes::Renewals;
 use crate::servers::Servers;
 use crate::urls::Urls;
 
@@ -77,17 +78,16 @@ impl Parts {
 
         let users = projections::runner::<Users>(log.clone(), leaders(), pool.clone());
         let users_progress = users.progress();
-        background.push(measured(&users_progress, &log));
-        let otherwise = Condition::Degraded;
-        probes.push(Box::new(Follower { progress: users_progress.clone(), essential: false, otherwise }));
         // Who changes customers waits for this one.
         let customers = projections::runner::<Customers>(log.clone(), leaders(), pool.clone());
         let customers_progress = customers.progress();
-        background.push(measured(&customers_progress, &log));
-        probes.push(Box::new(Follower { progress: customers_progress.clone(), essential: false, otherwise }));
+        for progress in [users_progress.clone(), customers_progress.clone()] {
+            background.push(measured(&progress, &log));
+            let otherwise = Condition::Degraded;
+            probes.push(Box::new(Follower { progress, essential: false, otherwise }));
+        }
         if has(Role::Projections) {
-            readers.push(started(users));
-            readers.push(started(customers));
+            readers.extend([started(users), started(customers)]);
         }
 
         let mut cache = None;
@@ -111,14 +111,9 @@ impl Parts {
                 background.push(measured(&progress, &log));
             }
             if has(Role::Outbox) {
-                let config::UsersStream { name: key, max_len } = config.users_stream.clone();
-                let options = RedisStreamOptions { key, max_len };
-                figures::begin_sink(RedisStream::NAME, &options.key);
-                let heals = ["stream_lost", "book_lost", "set_back", "foreign_entry"];
-                figures::begin_heals(RedisStream::NAME, &heals);
                 // A connection of its own: a long batch of one must not hold up the other.
                 let redis = redis_of(config, private_redis.as_deref())?.unwrap_or(redis);
-                let reader = RedisStream::new(redis, log.clone(), pool.clone(), progress, options);
+                let reader = users_stream(config, redis, &log, &pool, progress);
                 let progress = witnessed(RedisStream::NAME, &pool);
                 sinks.push(sink(reader, progress, &log, leaders()));
             }
@@ -140,6 +135,9 @@ impl Parts {
         }
 
         let appender = Appender::start(log.clone(), SystemClock, UuidV7);
+        if has(Role::Projections) {
+            readers.push(renewals(&log, &appender, &pool, customers_progress.clone(), leaders()));
+        }
         let api = Api {
             auth: auth::wire(&config.auth, Commands::new(log.clone(), appender.clone()), store.pool(), &pool)
                 .await?,
@@ -169,6 +167,41 @@ impl Parts {
         }
         Ok(Self { api, readers, background })
     }
+}
+
+/// The sink of the stream of users; `cache` is how far the hashes have come.
+fn users_stream(
+    config: &Config,
+    redis: ConnectionManager,
+    log: &Arc<dyn EventStore>,
+    pool: &PgPool,
+    cache: Progress,
+) -> RedisStream {
+    let config::UsersStream { name: key, max_len } = config.users_stream.clone();
+    let options = RedisStreamOptions { key, max_len };
+    figures::begin_sink(RedisStream::NAME, &options.key);
+    let heals = ["stream_lost", "book_lost", "set_back", "foreign_entry"];
+    figures::begin_heals(RedisStream::NAME, &heals);
+    RedisStream::new(redis, log.clone(), pool.clone(), cache, options)
+}
+
+/// What comes due of subscriptions.
+fn renewals(
+    log: &Arc<dyn EventStore>,
+    appender: &Appender,
+    pool: &PgPool,
+    progress: Progress,
+    leaders: PgConnectOptions,
+) -> Started {
+    figures::begin_subscriptions();
+    let renewals = Renewals {
+        subscriptions: Commands::new(log.clone(), appender.clone()),
+        accounts: Commands::new(log.clone(), appender.clone()),
+        pool: pool.clone(),
+        progress,
+        leaders,
+    };
+    Box::new(|stop| renewals.run(stop).boxed())
 }
 
 /// The sink of the Kafka topics.

@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::server::{Server, eventually};
 use crate::sinks::{Sinks, own_redis, shared_kafka};
 
-const READERS: [&str; 5] = ["users_v1", "profile_cache", "redis_stream", "kafka", "mail"];
+const READERS: [&str; 6] = ["users_v1", "customers_v1", "profile_cache", "redis_stream", "kafka", "mail"];
 const CLIENTS: usize = 4;
 
 /// What `/metrics` showed at some time.
@@ -98,6 +98,8 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
         r#"annuaire_dead_letters{queue="mail"}"#,
         "annuaire_mails_put_off",
         r#"annuaire_outbox_messages_total{sink="mail",topic="password_reset"}"#,
+        r#"annuaire_subscriptions_advanced_total{outcome="done"}"#,
+        "annuaire_subscriptions_due",
     ] {
         assert_eq!(start.text(series), "0", "{series}");
     }

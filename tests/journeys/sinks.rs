@@ -33,7 +33,7 @@ pub(crate) use self::stream::STREAM;
 use crate::server::{Server, assert_log_is_whole, eventually, url};
 
 /// All that follow the log.
-const READERS: [&str; 4] = ["users_v1", "profile_cache", "redis_stream", "kafka"];
+const READERS: [&str; 5] = ["users_v1", "customers_v1", "profile_cache", "redis_stream", "kafka"];
 
 /// A Redis of a test's own, for the keys of the cache have no prefix.
 pub(crate) async fn own_redis(folder: &Path) -> Redis {

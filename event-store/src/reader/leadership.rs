@@ -1,4 +1,5 @@
-//! One leader a reader. It saves work; what keeps two leaders apart is the fence in what they write to.
+//! One leader a reader, or of anything else that one process does for all. It saves work; what keeps two
+//! leaders apart is the fence in what they write to.
 //!
 //! The lock ends with its holder's connection. A holder that is frozen keeps both: then whoever
 //! waits finds its beat too old and ends the connection for it.
@@ -13,14 +14,15 @@ const BEAT: Duration = Duration::from_secs(1);
 /// A leader that was silent for so long is replaced.
 const FROZEN: Duration = Duration::from_secs(4);
 
-pub(super) struct Leadership {
+/// That this process leads, for as long as it is kept.
+pub struct Leadership {
     connection: PgConnection,
     reader: String,
 }
 
 impl Leadership {
-    /// Waits until this process leads; `standing_by` is called once if it has to wait.
-    pub(super) async fn acquire(
+    /// Waits until this process leads what is named `reader`; `standing_by` is called once if it has to wait.
+    pub async fn acquire(
         options: &PgConnectOptions,
         reader: &str,
         standing_by: impl FnOnce(),
@@ -58,7 +60,7 @@ impl Leadership {
     }
 
     /// Keeps it for as long as the server is there.
-    pub(super) async fn keep(&mut self) -> sqlx::Error {
+    pub async fn keep(&mut self) -> sqlx::Error {
         loop {
             tokio::time::sleep(BEAT).await;
             if let Err(error) = self.beat().await {

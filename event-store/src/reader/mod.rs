@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use leadership::Leadership;
 pub use progress::{Applied, Progress, State, Trouble};
 pub use runner::Runner;
 pub use witness::Witness;

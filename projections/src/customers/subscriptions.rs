@@ -1,5 +1,7 @@
 //! Subscriptions: a row for each of a living customer, whether it goes on or has ended.
 
+mod due;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use uuid::Uuid;
 
 use super::{bigint, go_on, ids, unreadable};
 use crate::table::ApplyError;
+
+pub use due::{Due, DueRow, due, due_by};
 
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]

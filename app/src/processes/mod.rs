@@ -1,0 +1,5 @@
+//! What happens by itself as time goes by: driven by the log and the clock, and done by one process for all.
+
+mod renewals;
+
+pub(crate) use renewals::Renewals;
