@@ -68,17 +68,12 @@ impl Parts {
         // Who has nothing else to do is of no use without what it writes to.
         let essential = !has(Role::Api);
         let (mut readers, mut sinks) = (Vec::<Started>::new(), Vec::new());
-        let mut background = vec![
-            figures::follow_head(store.watch_head()).boxed(),
-            figures::sample_pool("log", store.pool().clone()).boxed(),
-            figures::sample_pool("queries", pool.clone()).boxed(),
-        ];
+        let mut background = measurements(store, &pool);
         let mut probes: Vec<Box<dyn Probe>> =
             vec![Box::new(EventLog(store.clone())), Box::new(command_api::Postgres(pool.clone()))];
 
         let users = projections::runner::<Users>(log.clone(), leaders(), pool.clone());
         let users_progress = users.progress();
-        // Who changes customers waits for this one.
         let customers = projections::runner::<Customers>(log.clone(), leaders(), pool.clone());
         let customers_progress = customers.progress();
         for progress in [users_progress.clone(), customers_progress.clone()] {
@@ -167,6 +162,15 @@ impl Parts {
         }
         Ok(Self { api, readers, background })
     }
+}
+
+/// What is looked at again and again for the figures.
+fn measurements(store: &PostgresStore, pool: &PgPool) -> Vec<BoxFuture<'static, ()>> {
+    vec![
+        figures::follow_head(store.watch_head()).boxed(),
+        figures::sample_pool("log", store.pool().clone()).boxed(),
+        figures::sample_pool("queries", pool.clone()).boxed(),
+    ]
 }
 
 /// The sink of the stream of users; `cache` is how far the hashes have come.
