@@ -102,18 +102,27 @@ impl World {
         let pool = &self.pool;
         Rows {
             customers: customers::page(pool, &Filter::default(), None, 10_000).await.unwrap(),
-            subscriptions: sqlx::query_as("SELECT * FROM subscriptions_v1 ORDER BY subscription_id")
-                .fetch_all(pool)
-                .await
-                .unwrap(),
-            accounts: sqlx::query_as("SELECT * FROM token_accounts_v1 ORDER BY customer_id")
-                .fetch_all(pool)
-                .await
-                .unwrap(),
-            entries: sqlx::query_as("SELECT * FROM token_entries_v1 ORDER BY customer_id, version")
-                .fetch_all(pool)
-                .await
-                .unwrap(),
+            subscriptions: sqlx::query_as!(
+                SubscriptionRow,
+                "SELECT * FROM subscriptions_v1 ORDER BY subscription_id"
+            )
+            .fetch_all(pool)
+            .await
+            .unwrap(),
+            accounts: sqlx::query_as!(
+                TokenAccountRow,
+                "SELECT * FROM token_accounts_v1 ORDER BY customer_id"
+            )
+            .fetch_all(pool)
+            .await
+            .unwrap(),
+            entries: sqlx::query_as!(
+                TokenEntryRow,
+                "SELECT * FROM token_entries_v1 ORDER BY customer_id, version"
+            )
+            .fetch_all(pool)
+            .await
+            .unwrap(),
         }
     }
 

@@ -24,7 +24,7 @@ impl Filter {
 
 /// The customer with this id.
 pub async fn find(pool: &PgPool, id: &str) -> Result<Option<CustomerRow>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM customers_v1 WHERE id = $1").bind(id).fetch_optional(pool).await
+    sqlx::query_as!(CustomerRow, "SELECT * FROM customers_v1 WHERE id = $1", id).fetch_optional(pool).await
 }
 
 /// The first `limit` customers behind the id `after`, in the order of ids.
@@ -34,7 +34,8 @@ pub async fn page(
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<CustomerRow>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as!(
+        CustomerRow,
         r#"
         SELECT * FROM customers_v1
         WHERE id > $1
@@ -44,12 +45,12 @@ pub async fn page(
         ORDER BY id
         LIMIT $5
         "#,
+        after.unwrap_or_default(),
+        filter.customer_type,
+        filter.status,
+        filter.pattern(),
+        limit,
     )
-    .bind(after.unwrap_or_default())
-    .bind(&filter.customer_type)
-    .bind(&filter.status)
-    .bind(filter.pattern())
-    .bind(limit)
     .fetch_all(pool)
     .await
 }
@@ -57,9 +58,9 @@ pub async fn page(
 /// How many customers there are, and whether that is exact: above ten thousand it
 /// is what the planner of PostgreSQL thinks.
 pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::Error> {
-    let exactly: i64 = sqlx::query_scalar(
+    let exactly = sqlx::query_scalar!(
         r#"
-        SELECT count(*) FROM (
+        SELECT count(*) AS "count!" FROM (
             SELECT 1 FROM customers_v1
             WHERE ($1::text IS NULL OR customer_type = $1)
               AND ($2::text IS NULL OR status = $2)
@@ -67,11 +68,11 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::
             LIMIT $4
         ) some_customers
         "#,
+        filter.customer_type,
+        filter.status,
+        filter.pattern(),
+        COUNT_EXACTLY + 1,
     )
-    .bind(&filter.customer_type)
-    .bind(&filter.status)
-    .bind(filter.pattern())
-    .bind(COUNT_EXACTLY + 1)
     .fetch_one(pool)
     .await?;
     if exactly <= COUNT_EXACTLY {

@@ -16,7 +16,7 @@ use super::{go_on, ids, unreadable};
 use crate::table::ApplyError;
 
 /// A customer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields of `domain::customer::Account`")]
 pub struct CustomerRow {
     pub id: String,
@@ -130,8 +130,7 @@ pub(super) async fn apply(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<CustomerRow> = sqlx::query_as("SELECT * FROM customers_v1 WHERE id = ANY($1)")
-        .bind(ids(events))
+    let rows = sqlx::query_as!(CustomerRow, "SELECT * FROM customers_v1 WHERE id = ANY($1)", &ids(events))
         .fetch_all(&mut *connection)
         .await?;
     let mut customers = BTreeMap::new();
@@ -147,8 +146,7 @@ pub(super) async fn apply(
         }
     }
     if !gone.is_empty() {
-        let delete = sqlx::query("DELETE FROM customers_v1 WHERE id = ANY($1)").bind(&gone);
-        delete.execute(&mut *connection).await?;
+        sqlx::query!("DELETE FROM customers_v1 WHERE id = ANY($1)", &gone).execute(&mut *connection).await?;
     }
     put(connection, &living).await?;
     Ok(gone)
@@ -159,7 +157,7 @@ async fn put(connection: &mut PgConnection, rows: &[CustomerRow]) -> Result<(), 
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO customers_v1 SELECT * FROM json_populate_recordset(NULL::customers_v1, $1::text::json)
          ON CONFLICT (id) DO UPDATE SET
             customer_type = excluded.customer_type,
@@ -178,8 +176,8 @@ async fn put(connection: &mut PgConnection, rows: &[CustomerRow]) -> Result<(), 
             created_at = excluded.created_at,
             updated_at = excluded.updated_at,
             version = excluded.version",
+        serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?,
     )
-    .bind(serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?)
     .execute(connection)
     .await?;
     Ok(())

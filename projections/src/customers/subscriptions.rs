@@ -9,7 +9,6 @@ use chrono::{DateTime, NaiveDate, NaiveTime, SubsecRound, Utc};
 use domain::subscription::{Contract, Event, Status, Subscription};
 use event_store::{Loaded, Position, Recorded};
 use serde_json::json;
-use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use crate::table::ApplyError;
 pub use due::{Due, DueRow, due, due_by};
 
 /// A subscription.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields of `domain::subscription::Contract`")]
 pub struct SubscriptionRow {
     pub subscription_id: Uuid,
@@ -33,8 +32,8 @@ pub struct SubscriptionRow {
     /// When something happens to it by itself; [`None`] once it has ended.
     pub due_at: Option<DateTime<Utc>>,
     pub last_start: DateTime<Utc>,
-    #[sqlx(json)]
-    pub to_start: Vec<DateTime<Utc>>,
+    /// To the last digit.
+    pub to_start: serde_json::Value,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     /// The version of the subscription's stream.
@@ -70,7 +69,7 @@ impl SubscriptionRow {
             status: status.as_str().to_owned(),
             due_at: due_at.map(storable),
             last_start: storable(*last_start),
-            to_start: to_start.clone(),
+            to_start: json!(to_start),
             created_at: subscription.created_at?,
             updated_at: subscription.updated_at?,
             version: subscription.version,
@@ -91,7 +90,7 @@ impl SubscriptionRow {
             tokens_per_period: serde_json::from_value(json!(self.tokens_per_period)).map_err(unreadable)?,
             status: Status::parse(&self.status).map_err(unreadable)?,
             last_start: self.last_start,
-            to_start: self.to_start.clone(),
+            to_start: serde_json::from_value(self.to_start.clone()).map_err(unreadable)?,
         };
         Ok(Loaded {
             state: Arc::new(Subscription::Known(contract.into())),
@@ -123,11 +122,13 @@ pub(super) async fn apply(
         return Ok(());
     }
     let ids: Vec<Uuid> = ids(events).iter().filter_map(|id| Uuid::parse_str(id).ok()).collect();
-    let rows: Vec<SubscriptionRow> =
-        sqlx::query_as("SELECT * FROM subscriptions_v1 WHERE subscription_id = ANY($1)")
-            .bind(ids)
-            .fetch_all(&mut *connection)
-            .await?;
+    let rows = sqlx::query_as!(
+        SubscriptionRow,
+        "SELECT * FROM subscriptions_v1 WHERE subscription_id = ANY($1)",
+        &ids
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let mut subscriptions = BTreeMap::new();
     for row in &rows {
         subscriptions.insert(row.subscription_id.to_string(), row.loaded()?);
@@ -142,7 +143,7 @@ async fn put(connection: &mut PgConnection, rows: &[SubscriptionRow]) -> Result<
     fn each<T>(rows: &[SubscriptionRow], column: impl Fn(&SubscriptionRow) -> T) -> Vec<T> {
         rows.iter().map(column).collect()
     }
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO subscriptions_v1
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[],
             $6::boolean[], $7::bigint[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::json[],
@@ -161,21 +162,21 @@ async fn put(connection: &mut PgConnection, rows: &[SubscriptionRow]) -> Result<
             created_at = excluded.created_at,
             updated_at = excluded.updated_at,
             version = excluded.version",
+        &each(rows, |row| row.subscription_id),
+        &each(rows, |row| row.customer_id.clone()),
+        &each(rows, |row| row.plan_id.clone()),
+        &each(rows, |row| row.starts_at),
+        &each(rows, |row| row.ends_at),
+        &each(rows, |row| row.auto_renew),
+        &each(rows, |row| row.tokens_per_period) as &[Option<i64>],
+        &each(rows, |row| row.status.clone()),
+        &each(rows, |row| row.due_at) as &[Option<DateTime<Utc>>],
+        &each(rows, |row| row.last_start),
+        &each(rows, |row| row.to_start.clone()),
+        &each(rows, |row| row.created_at),
+        &each(rows, |row| row.updated_at),
+        &each(rows, |row| row.version),
     )
-    .bind(each(rows, |row| row.subscription_id))
-    .bind(each(rows, |row| row.customer_id.clone()))
-    .bind(each(rows, |row| row.plan_id.clone()))
-    .bind(each(rows, |row| row.starts_at))
-    .bind(each(rows, |row| row.ends_at))
-    .bind(each(rows, |row| row.auto_renew))
-    .bind(each(rows, |row| row.tokens_per_period))
-    .bind(each(rows, |row| row.status.clone()))
-    .bind(each(rows, |row| row.due_at))
-    .bind(each(rows, |row| row.last_start))
-    .bind(each(rows, |row| Json(row.to_start.clone())))
-    .bind(each(rows, |row| row.created_at))
-    .bind(each(rows, |row| row.updated_at))
-    .bind(each(rows, |row| row.version))
     .execute(connection)
     .await?;
     Ok(())
@@ -184,16 +185,16 @@ async fn put(connection: &mut PgConnection, rows: &[SubscriptionRow]) -> Result<
 /// Deletes the rows of customers that are gone.
 pub(super) async fn forget(connection: &mut PgConnection, customers: &[String]) -> Result<(), sqlx::Error> {
     if !customers.is_empty() {
-        let delete = sqlx::query("DELETE FROM subscriptions_v1 WHERE customer_id = ANY($1)").bind(customers);
-        delete.execute(connection).await?;
+        sqlx::query!("DELETE FROM subscriptions_v1 WHERE customer_id = ANY($1)", customers)
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
 
 /// The subscription with this id.
 pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<SubscriptionRow>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM subscriptions_v1 WHERE subscription_id = $1")
-        .bind(id)
+    sqlx::query_as!(SubscriptionRow, "SELECT * FROM subscriptions_v1 WHERE subscription_id = $1", id)
         .fetch_optional(pool)
         .await
 }
@@ -207,16 +208,17 @@ pub async fn of_customer(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as!(
+        SubscriptionRow,
         "SELECT * FROM subscriptions_v1
          WHERE customer_id = $1 AND subscription_id > $2 AND ($3::text IS NULL OR status = $3)
          ORDER BY subscription_id
          LIMIT $4",
+        customer,
+        after.unwrap_or_default(),
+        status,
+        limit,
     )
-    .bind(customer)
-    .bind(after.unwrap_or_default())
-    .bind(status)
-    .bind(limit)
     .fetch_all(pool)
     .await
 }

@@ -13,7 +13,7 @@ use super::bigint;
 use crate::table::ApplyError;
 
 /// What an account holds.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields of `domain::token_account::Totals`")]
 pub struct TokenAccountRow {
     pub customer_id: String,
@@ -34,7 +34,7 @@ impl TokenAccountRow {
 }
 
 /// What moved an account.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEntryRow {
     /// Whose account.
     pub customer_id: String,
@@ -123,13 +123,13 @@ pub(super) async fn apply(
     let entries: Vec<TokenEntryRow> = events.iter().filter_map(TokenEntryRow::of).collect();
     put(connection, &open).await?;
     add(connection, &entries).await?;
-    for delete in [
-        "DELETE FROM token_accounts_v1 WHERE customer_id = ANY($1)",
-        "DELETE FROM token_entries_v1 WHERE customer_id = ANY($1)",
-    ] {
-        if !closed.is_empty() {
-            sqlx::query(delete).bind(&closed).execute(&mut *connection).await?;
-        }
+    if !closed.is_empty() {
+        sqlx::query!("DELETE FROM token_accounts_v1 WHERE customer_id = ANY($1)", &closed)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query!("DELETE FROM token_entries_v1 WHERE customer_id = ANY($1)", &closed)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ fn each<R, T>(rows: &[R], column: impl Fn(&R) -> T) -> Vec<T> {
 
 /// Puts these rows in the place of earlier ones.
 async fn put(connection: &mut PgConnection, rows: &[TokenAccountRow]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO token_accounts_v1 AS known
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[],
             $6::integer[])
@@ -151,13 +151,13 @@ async fn put(connection: &mut PgConnection, rows: &[TokenAccountRow]) -> Result<
             updated_at = excluded.updated_at,
             version = excluded.version
          WHERE known.version < excluded.version",
+        &each(rows, |row| row.customer_id.clone()),
+        &each(rows, |row| row.purchased),
+        &each(rows, |row| row.used),
+        &each(rows, |row| row.allocated),
+        &each(rows, |row| row.updated_at),
+        &each(rows, |row| row.version),
     )
-    .bind(each(rows, |row| row.customer_id.clone()))
-    .bind(each(rows, |row| row.purchased))
-    .bind(each(rows, |row| row.used))
-    .bind(each(rows, |row| row.allocated))
-    .bind(each(rows, |row| row.updated_at))
-    .bind(each(rows, |row| row.version))
     .execute(connection)
     .await?;
     Ok(())
@@ -165,26 +165,26 @@ async fn put(connection: &mut PgConnection, rows: &[TokenAccountRow]) -> Result<
 
 /// Adds these entries, but for those that are there.
 async fn add(connection: &mut PgConnection, rows: &[TokenEntryRow]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO token_entries_v1
          SELECT * FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::text[], $5::bigint[],
             $6::text[], $7::text[], $8::text[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[],
             $13::bigint[])
          ON CONFLICT (customer_id, version) DO NOTHING",
+        &each(rows, |row| row.customer_id.clone()),
+        &each(rows, |row| row.version),
+        &each(rows, |row| row.at),
+        &each(rows, |row| row.kind.clone()),
+        &each(rows, |row| row.amount),
+        &each(rows, |row| row.service.clone()) as &[Option<String>],
+        &each(rows, |row| row.reason.clone()) as &[Option<String>],
+        &each(rows, |row| row.request_id.clone()) as &[Option<String>],
+        &each(rows, |row| row.subscription_id) as &[Option<Uuid>],
+        &each(rows, |row| row.purchased),
+        &each(rows, |row| row.used),
+        &each(rows, |row| row.allocated),
+        &each(rows, |row| row.position),
     )
-    .bind(each(rows, |row| row.customer_id.clone()))
-    .bind(each(rows, |row| row.version))
-    .bind(each(rows, |row| row.at))
-    .bind(each(rows, |row| row.kind.clone()))
-    .bind(each(rows, |row| row.amount))
-    .bind(each(rows, |row| row.service.clone()))
-    .bind(each(rows, |row| row.reason.clone()))
-    .bind(each(rows, |row| row.request_id.clone()))
-    .bind(each(rows, |row| row.subscription_id))
-    .bind(each(rows, |row| row.purchased))
-    .bind(each(rows, |row| row.used))
-    .bind(each(rows, |row| row.allocated))
-    .bind(each(rows, |row| row.position))
     .execute(connection)
     .await?;
     Ok(())
@@ -192,8 +192,7 @@ async fn add(connection: &mut PgConnection, rows: &[TokenEntryRow]) -> Result<()
 
 /// The account of a customer; nothing of one that no token has moved through.
 pub async fn account(pool: &PgPool, customer: &str) -> Result<Option<TokenAccountRow>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM token_accounts_v1 WHERE customer_id = $1")
-        .bind(customer)
+    sqlx::query_as!(TokenAccountRow, "SELECT * FROM token_accounts_v1 WHERE customer_id = $1", customer)
         .fetch_optional(pool)
         .await
 }
@@ -204,14 +203,15 @@ pub async fn account_at(
     customer: &str,
     at: DateTime<Utc>,
 ) -> Result<Option<TokenAccountRow>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as!(
+        TokenAccountRow,
         "SELECT customer_id, purchased, used, allocated, at AS updated_at, version FROM token_entries_v1
          WHERE customer_id = $1 AND at <= $2
          ORDER BY at DESC, version DESC
          LIMIT 1",
+        customer,
+        at,
     )
-    .bind(customer)
-    .bind(at)
     .fetch_optional(pool)
     .await
 }
@@ -222,11 +222,14 @@ pub async fn entry_of_request(
     customer: &str,
     request_id: &str,
 ) -> Result<Option<TokenEntryRow>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM token_entries_v1 WHERE customer_id = $1 AND request_id = $2 LIMIT 1")
-        .bind(customer)
-        .bind(request_id)
-        .fetch_optional(pool)
-        .await
+    sqlx::query_as!(
+        TokenEntryRow,
+        "SELECT * FROM token_entries_v1 WHERE customer_id = $1 AND request_id = $2 LIMIT 1",
+        customer,
+        request_id,
+    )
+    .fetch_optional(pool)
+    .await
 }
 
 /// The last `limit` entries, or the last before a version; the newest first.
@@ -236,15 +239,16 @@ pub async fn entries(
     before_version: Option<i32>,
     limit: i64,
 ) -> Result<Vec<TokenEntryRow>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as!(
+        TokenEntryRow,
         "SELECT * FROM token_entries_v1
          WHERE customer_id = $1 AND version < $2
          ORDER BY version DESC
          LIMIT $3",
+        customer,
+        before_version.unwrap_or(i32::MAX),
+        limit,
     )
-    .bind(customer)
-    .bind(before_version.unwrap_or(i32::MAX))
-    .bind(limit)
     .fetch_all(pool)
     .await
 }
