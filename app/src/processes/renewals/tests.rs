@@ -137,6 +137,24 @@ async fn one_that_is_over_expires_and_one_that_renews_itself_goes_on_with_tokens
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
+async fn another_process_goes_on_where_one_has_ended(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (setup, now) = (world.renewals(), world.now().await);
+    let stops = [CancellationToken::new(), CancellationToken::new()];
+    let running = stops.clone().map(|stop| tokio::spawn(world.renewals().run(stop)));
+    for stop in &stops {
+        let id = setup.subscribe(until(now + TimeDelta::milliseconds(500), "c-1"), now).await;
+        world.shown().await;
+        world.eventually("SELECT bool_and(status = 'expired') FROM subscriptions_v1").await;
+        assert_eq!(types(&world.subscription(id).await), ["created", "period.started", "expired"]);
+        stop.cancel();
+    }
+    for running in running {
+        running.await.unwrap();
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
 async fn what_two_processes_do_at_once_happens_once(pool: PgPool) {
     let world = World::new(pool).await;
     let (one, other) = (world.renewals(), world.renewals());
