@@ -171,7 +171,9 @@ async fn a_path_that_names_nobody_possible_is_a_validation_error(pool: PgPool) {
     for reserved in ["/favicon.ico", "/Customers", "/matricule/login"] {
         assert_eq!(service.get(reserved).await.refusal(), (404, "NOT_FOUND".into()), "{reserved}");
     }
-    assert_eq!(service.put("/customers", &json!({ "nom": "a" })).await.refusal(), (404, "NOT_FOUND".into()));
+    let body = json!({ "nom": "a" });
+    assert_eq!(service.put("/subscriptions", &body).await.refusal(), (404, "NOT_FOUND".into()));
+    assert_eq!(service.put("/customers", &body).await.refusal(), (405, "METHOD_NOT_ALLOWED".into()));
     assert_eq!(service.delete("/a%20b").await.fields(), ["id"]);
     let long = format!("/{}", "a".repeat(129));
     assert_eq!(service.get(&long).await.fields(), ["id"]);
