@@ -54,7 +54,7 @@ CREATE TABLE token_accounts_v1 (
     version      integer      NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
--- What moved an account, with what it held after that.
+-- What moved an account, with what it held after that; kept when its customer is gone.
 CREATE TABLE token_entries_v1 (
     customer_id      text COLLATE "C"  NOT NULL,
     version          integer      NOT NULL,

@@ -128,7 +128,8 @@ impl ApiError {
             Self::User(Rejection::Administrator | Rejection::TooManyAddresses | Rejection::NoEmail)
             | Self::Access(_)
             | Self::Administrators(_) => (StatusCode::CONFLICT, "INVALID_STATE"),
-            Self::Customer(customer::Rejection::NotFound)
+            Self::User(Rejection::NoCustomer)
+            | Self::Customer(customer::Rejection::NotFound)
             | Self::Tokens(token_account::Rejection::Closed) => (StatusCode::NOT_FOUND, "CUSTOMER_NOT_FOUND"),
             Self::Subscription(subscription::Rejection::NotFound) => {
                 (StatusCode::NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
@@ -304,6 +305,7 @@ impl Told for Rejection {
     fn told(self) -> ApiError {
         match self {
             Self::LinkVoid => ApiError::InvalidToken,
+            Self::NoCustomer => ApiError::Customer(customer::Rejection::NotFound),
             rejection => ApiError::User(rejection),
         }
     }

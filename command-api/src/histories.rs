@@ -88,7 +88,7 @@ pub(crate) fn page(events: Vec<Entry>, next: Option<String>) -> Result<Response,
 /// How many events are asked for.
 pub(crate) fn limit(parameters: &Parameters) -> Result<usize, ApiError> {
     let Some(text) = parameters.filled("limit") else { return Ok(PAGE) };
-    let limit = text.parse().ok().filter(|it| (1..=MAX_PAGE).contains(it));
+    let limit = number(text).filter(|it| (1..=MAX_PAGE).contains(it));
     limit.ok_or_else(|| ApiError::invalid("limit", format!("1 à {MAX_PAGE} attendu")))
 }
 
@@ -100,7 +100,12 @@ pub(crate) fn after<T>(parameters: &Parameters, parse: fn(&str) -> Option<T>) ->
 
 /// A version of a stream, behind which a page goes on.
 pub(crate) fn version(text: &str) -> Option<Version> {
-    text.parse().ok().filter(|it: &Version| *it > 0)
+    number(text).filter(|it: &Version| *it > 0)
+}
+
+/// `parse` alone would take a plus sign.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The history of one stream, whose events hold nothing that is not for who may read it.

@@ -9,7 +9,7 @@ use domain::Aggregate;
 use domain::ids::CustomerId;
 use domain::token_account::{self, Amount, Command, Movement, REQUEST, Rejection, TokenAccount, Totals};
 use domain::values::Text;
-use event_store::{ClaimValue, ExecuteError, Executed, Request, StreamId, Version};
+use event_store::{ClaimValue, Company, ExecuteError, Executed, Position, Request, StreamId, Version};
 use percent_encoding::utf8_percent_encode;
 use projections::customers::tokens;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use crate::auth::Caller;
 use crate::body::JsonObject;
 use crate::conditions::{MinPosition, Terms};
 use crate::customers::{self, Key};
-use crate::error::{ApiError, Told};
+use crate::error::ApiError;
 use crate::fields::{Fields, REQUIRED, set};
 use crate::histories::{self, History, HistoryParameters};
 use crate::openapi::{CommandHeaders, Freshness, refusals};
@@ -120,8 +120,7 @@ async fn purchase(
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    customers::living(&api, &id).await?;
-    moved(&api, &id, Command::Purchase, &terms, body).await
+    moved(&api, &id, Command::Purchase, there(&api, &id), &terms, body).await
 }
 
 /// Takes tokens that were used; never more than there are.
@@ -140,7 +139,7 @@ async fn spend(
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    moved(&api, &id, Command::Use, &terms, body).await
+    moved(&api, &id, Command::Use, Company::default(), &terms, body).await
 }
 
 /// Gives tokens.
@@ -159,8 +158,7 @@ async fn allocate(
     terms: Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    customers::living(&api, &id).await?;
-    moved(&api, &id, Command::Allocate, &terms, body).await
+    moved(&api, &id, Command::Allocate, there(&api, &id), &terms, body).await
 }
 
 /// Shows what there is, or was.
@@ -233,12 +231,18 @@ fn stream(id: &CustomerId) -> StreamId {
     StreamId::new(TokenAccount::CATEGORY, id.as_str())
 }
 
+/// What brings tokens, brings them to a customer: an account to which nothing has come knows of none.
+fn there(api: &Api, id: &CustomerId) -> Company<Rejection> {
+    customers::there(api, id, |_| Rejection::Closed)
+}
+
 /// Carries out a command on an account. One of a request that was carried out before is answered as that was,
 /// whatever the account would say to it now.
 async fn moved(
     api: &Api,
     id: &CustomerId,
     command: fn(Box<Movement>) -> Command,
+    company: Company<Rejection>,
     terms: &Terms,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
@@ -250,26 +254,31 @@ async fn moved(
         key,
         ..Request::on(stream(id), command(movement.into()), terms.metadata())
     };
-    match api.token_accounts.execute(request).await {
-        Ok(executed) => {
-            let Executed { after, last, .. } = executed;
+    let refusal = match api.token_accounts.execute_with(request, company).await {
+        Ok(Executed { after, last, .. }) => {
             let response = shown(id, after.state.totals(), after.version)?;
-            Ok(tell(api, terms, after.version, last, response).await)
+            return Ok(tell(api, terms, after.version, last, response).await);
         }
-        Err(ExecuteError::Rejected(rejection)) => {
+        Err(refusal) => refusal,
+    };
+    match refusal {
+        ExecuteError::Rejected(Rejection::NotEnough | Rejection::TooMany | Rejection::Known)
+        | ExecuteError::VersionMismatch { .. } => {
             if let Some(request_id) = request_id
                 && let Some(response) = known(api, id, &request_id, terms).await?
             {
                 return Ok(response);
             }
-            // An account that nothing has come to does not know whether there is a customer.
-            if rejection == Rejection::NotEnough {
-                customers::living(api, id).await?;
-            }
-            Err(rejection.told())
+            // An account to which nothing has come does not know whether there is a customer.
+            customers::living(api, id).await?;
         }
-        Err(error) => Err(error.into()),
+        ExecuteError::Rejected(Rejection::Closed)
+        | ExecuteError::NotFoundByClaim
+        | ExecuteError::KeyReused
+        | ExecuteError::Overloaded
+        | ExecuteError::Store(_) => {}
     }
+    Err(refusal.into())
 }
 
 /// What a request was answered that was carried out before; [`None`] if none was.
@@ -289,7 +298,7 @@ async fn known(
     // Gone with its customer.
     let entry = entry.ok_or(ApiError::Tokens(Rejection::Closed))?;
     let response = shown(id, totals(entry.purchased, entry.used, entry.allocated), entry.version)?;
-    Ok(Some(tell(api, terms, entry.version, event_store::Position::new(entry.position), response).await))
+    Ok(Some(tell(api, terms, entry.version, Position::new(entry.position), response).await))
 }
 
 /// As the database counts, which knows no numbers without a sign.
@@ -309,7 +318,7 @@ async fn tell(
     api: &Api,
     terms: &Terms,
     version: Version,
-    position: event_store::Position,
+    position: Position,
     response: Response,
 ) -> Response {
     Place { version, position }.tell(&api.customers_progress, terms.patience, response).await

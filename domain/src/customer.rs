@@ -59,6 +59,8 @@ pub enum Command {
         /// What is to be remembered of it.
         notes: Option<Text>,
     },
+    /// Makes sure that there is such a customer, for what is carried out together with it.
+    Confirm,
     /// Notes that the customer has a subscription more.
     Subscribe(Uuid),
     /// Deletes the customer, for good.
@@ -267,6 +269,7 @@ impl Account {
     fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
         match (self.status, command) {
             (_, Command::Create(_)) => Err(Rejection::IdTaken),
+            (_, Command::Confirm) => Ok(vec![]),
             (_, Command::Change(changes)) => {
                 let changes = changes.against(self);
                 Ok(if changes.is_empty() { vec![] } else { vec![Event::Changed(changes.into())] })

@@ -30,6 +30,10 @@ pub use events::{
 
 /// The shortest period: one that renews itself begins that often at most.
 pub const SHORTEST: TimeDelta = TimeDelta::seconds(1);
+/// How many periods may wait for their start.
+pub const AHEAD: usize = 24;
+/// How many periods as long as its last one renews itself for at most: each adds to its stream, which is read whole.
+pub const BY_ITSELF: i32 = 10_000;
 /// How many periods one command begins at most; more that are due are begun by the next.
 pub const AT_ONCE: usize = 16;
 
@@ -76,7 +80,7 @@ pub enum Rejection {
     /// The id is another one's.
     #[error("Cet identifiant est déjà utilisé")]
     IdTaken,
-    /// It has ended, or has begun and can't begin another time.
+    /// It has ended, or has begun and can't begin another time, or is renewed for long enough.
     #[error("Cette opération n'est pas possible dans l'état actuel de l'abonnement")]
     InvalidState,
     /// Its end lies in the past, or less than a second behind the start of its last period.

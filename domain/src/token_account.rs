@@ -187,10 +187,12 @@ impl Aggregate for TokenAccount {
                 let after = totals.spend(movement.amount).ok_or(Rejection::NotEnough)?;
                 Event::Used(moved(movement, after))
             }
-            Command::Allocate(movement) => {
-                let after = totals.allocate(movement.amount).ok_or(Rejection::TooMany)?;
-                Event::Allocated(moved(movement, after))
-            }
+            Command::Allocate(movement) => match totals.allocate(movement.amount) {
+                Some(after) => Event::Allocated(moved(movement, after)),
+                // A subscription goes on, though its tokens can't be counted any more.
+                None if movement.subscription_id.is_some() => return Ok(vec![]),
+                None => return Err(Rejection::TooMany),
+            },
             Command::Close(customer_id) => Event::Closed(Closed { customer_id, totals }),
         }])
     }

@@ -120,6 +120,9 @@ pub enum Rejection {
     /// The username is another user's.
     #[error("Ce nom d'utilisateur est déjà utilisé")]
     UsernameTaken,
+    /// The customer that the user is to act for is not there.
+    #[error("Client non trouvé")]
+    NoCustomer,
     /// The user has no such address.
     #[error("Adresse non trouvée")]
     AddressNotFound,

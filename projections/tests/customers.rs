@@ -143,8 +143,8 @@ impl World {
                     let loaded = self.accounts.load(stream, Version::MAX).await.unwrap();
                     if let TokenAccount::Open(totals) = *loaded.state {
                         rows.accounts.push(account(stream.id(), totals, &loaded));
-                        rows.entries.extend(events.iter().map(|event| entry(&event.decode().unwrap())));
                     }
+                    rows.entries.extend(events.iter().filter_map(|event| entry(&event.decode().unwrap())));
                 }
                 _ => {}
             }
@@ -178,12 +178,13 @@ fn account(id: &str, totals: token_account::Totals, loaded: &Loaded<TokenAccount
     }
 }
 
-fn entry(event: &event_store::Recorded<token_account::Event>) -> TokenEntryRow {
+fn entry(event: &event_store::Recorded<token_account::Event>) -> Option<TokenEntryRow> {
+    event.event.movement()?;
     let json = serde_json::to_value(&event.event).unwrap();
     let (name, moved) = json.as_object().unwrap().iter().next().unwrap();
     let (movement, totals) = (&moved["movement"], &moved["totals"]);
     let text = |field: &str| movement[field].as_str().map(ToOwned::to_owned);
-    TokenEntryRow {
+    Some(TokenEntryRow {
         customer_id: event.stream.id().to_owned(),
         version: event.version,
         at: event.recorded_at,
@@ -197,7 +198,7 @@ fn entry(event: &event_store::Recorded<token_account::Event>) -> TokenEntryRow {
         used: totals["used"].as_i64().unwrap(),
         allocated: totals["allocated"].as_i64().unwrap(),
         position: event.position.get(),
-    }
+    })
 }
 
 fn create(id: &str, fields: &Value) -> customer::Command {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::Aggregate;
-use domain::customer::{Customer, CustomerType, Rejection};
+use domain::customer::{Command, Customer, CustomerType, Rejection};
 use domain::ids::CustomerId;
 use domain::user::NewUser;
 use domain::values::UserType;
-use event_store::{Loaded, StreamId};
+use event_store::{Company, IfMatch, Loaded, StreamId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -47,10 +47,17 @@ pub(crate) async fn living(api: &Api, id: &CustomerId) -> Result<Arc<Loaded<Cust
     Ok(customer)
 }
 
+/// What is carried out only if there is such a customer.
+pub(crate) fn there<R: 'static>(api: &Api, id: &CustomerId, refusal: fn(Rejection) -> R) -> Company<R> {
+    let part = api.customers.part(stream(id), Command::Confirm, IfMatch::Any, refusal);
+    Company { before: vec![part], after: Vec::new() }
+}
+
 /// A new user with what is known of the customer that it names.
 pub(crate) async fn joined(api: &Api, user: NewUser) -> Result<NewUser, ApiError> {
     let Some(id) = &user.customer_id else { return Ok(user) };
-    let customer = living(api, id).await?;
+    let customer = api.customers.current(&stream(id)).await?;
+    // Whether it is there decides who creates the user.
     let Some(account) = customer.state.living() else { return Ok(user) };
     let user_type = user.user_type.unwrap_or(match account.customer_type {
         CustomerType::Sme => UserType::Sme,

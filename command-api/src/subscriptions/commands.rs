@@ -9,7 +9,7 @@ use domain::Aggregate;
 use domain::customer;
 use domain::subscription::{self, Command, Rejection, Subscription};
 use domain::token_account::{self, TokenAccount};
-use event_store::{Company, Executed, IdempotencyKey, IfMatch, Request, StreamId};
+use event_store::{Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Request, StreamId};
 use projections::customers::subscriptions::SubscriptionRow;
 use utoipa::IntoResponses;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::answer::{self, Place};
 use crate::body::{JsonObject, MaybeJsonObject};
 use crate::conditions::Terms;
 use crate::customers;
-use crate::error::{ApiError, Told};
+use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
 
 /// How a command on a subscription is answered.
@@ -59,8 +59,8 @@ pub(super) async fn create(
     let (id, now) = (api.ids.next(), api.clock.now());
     let new = fields::creation(body.fields, id, customer.clone(), now)?;
     let command = Command::Create { new: new.into(), now };
-    // Decided here as well, to know what it brings.
-    let events = Subscription::default().decide(command.clone(), now).map_err(Told::told)?;
+    // Decided here as well, to know what it brings; what is refused may have been carried out before.
+    let events = Subscription::default().decide(command.clone(), now).unwrap_or_default();
     let allocations = subscription::allocations(id, &customer, &events).into_iter().map(|movement| {
         let stream = StreamId::new(TokenAccount::CATEGORY, customer.as_str());
         let command = token_account::Command::Allocate(movement.into());
@@ -164,7 +164,14 @@ async fn changed(
         key,
         ..Request::on(stream(id), command, terms.metadata())
     };
-    let executed = api.subscriptions.execute(request).await?;
+    let executed = match api.subscriptions.execute(request).await {
+        // Cancelled with its customer, and gone with it.
+        Err(ExecuteError::Rejected(Rejection::InvalidState)) => {
+            super::of_living(api, id).await?;
+            return Err(ApiError::Subscription(Rejection::InvalidState));
+        }
+        outcome => outcome?,
+    };
     let response = shown(StatusCode::OK, &executed)?;
     Ok(tell(api, terms, &executed, response).await)
 }

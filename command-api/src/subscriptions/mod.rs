@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Api;
+use crate::customers;
 use crate::error::ApiError;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -44,6 +45,15 @@ pub(crate) async fn customer_of(api: &Api, id: &str) -> Result<Option<String>, A
     let Some(id) = parse(id) else { return Ok(None) };
     let subscription = api.subscriptions.current(&stream(id)).await?;
     Ok(subscription.state.contract().map(|Contract { customer_id, .. }| customer_id.to_string()))
+}
+
+/// Refuses to speak of a subscription that never was, or whose customer is gone.
+async fn of_living(api: &Api, id: Uuid) -> Result<(), ApiError> {
+    let gone = ApiError::Subscription(Rejection::NotFound);
+    let subscription = api.subscriptions.current(&stream(id)).await?;
+    let Some(contract) = subscription.state.contract() else { return Err(gone) };
+    let customer = api.customers.current(&customers::stream(&contract.customer_id)).await?;
+    customer.state.living().map(|_| ()).ok_or(gone)
 }
 
 /// As it is written everywhere, and no other way: one id has one path.

@@ -15,6 +15,7 @@ use super::schemas::SubscriptionListParameters;
 use super::{Key, parse, stream};
 use crate::Api;
 use crate::answer::{self, COMPONENT};
+use crate::auth::Caller;
 use crate::conditions::{self, MinPosition};
 use crate::customers;
 use crate::error::{ApiError, Detail};
@@ -106,7 +107,7 @@ pub(super) async fn by_id(
     Ok(response)
 }
 
-/// What happened to a subscription, the newest first.
+/// What happened to a subscription, the newest first; administrators see that of deleted customers, too.
 #[utoipa::path(
     get,
     path = "/subscriptions/{id}/history",
@@ -125,11 +126,15 @@ pub(super) async fn by_id(
 )]
 pub(super) async fn history(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Key(id): Key,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let known = api.subscriptions.current(&stream(id)).await?;
-    known.state.contract().ok_or(ApiError::Subscription(Rejection::NotFound))?;
+    if !caller.is_admin() {
+        super::of_living(&api, id).await?;
+    } else if super::customer_of(&api, &id.to_string()).await?.is_none() {
+        return Err(ApiError::Subscription(Rejection::NotFound));
+    }
     let path = format!("/subscriptions/{id}/history");
     histories::of_stream::<Subscription>(&api, &stream(id), &parameters, &path).await
 }

@@ -12,7 +12,7 @@ use axum::response::Response;
 use domain::Aggregate;
 use domain::password::PasswordHash;
 use domain::user::{Command, LOOKUP, Rejection, User};
-use event_store::{ClaimValue, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
+use event_store::{ClaimValue, Company, ExecuteError, Executed, IdempotencyKey, Request, StreamId};
 use projections::sessions::Floor;
 use projections::users::UserRow;
 use serde_json::{Value, json};
@@ -67,13 +67,15 @@ pub(super) async fn create(
         None => None,
     };
     let stream = StreamId::new(User::CATEGORY, user.id.as_str());
+    let of_customer = |id| customers::there(&api, id, |_| Rejection::NoCustomer);
+    let company = user.customer_id.as_ref().map(of_customer).unwrap_or_default();
     let request = Request {
         new_stream: true,
         if_match: terms.if_match.clone(),
         key,
         ..Request::on(stream, Command::Create(user.into()), terms.metadata())
     };
-    let executed = with_password(&api, request, password).await?;
+    let executed = with_password(&api, request, company, password).await?;
     created(&api, &terms, &executed).await
 }
 
@@ -81,14 +83,15 @@ pub(super) async fn create(
 pub(super) async fn with_password(
     api: &Arc<Api>,
     request: Request<Command>,
+    company: Company<Rejection>,
     password: Option<PasswordHash>,
 ) -> Result<Executed<User>, ApiError> {
-    let Some(hash) = password else { return Ok(api.users.execute(request).await?) };
+    let Some(hash) = password else { return Ok(api.users.execute_with(request, company).await?) };
     let api = api.clone();
     // Also when the client goes away: the user would be there without the password.
     to_the_end(async move {
         let metadata = request.metadata.clone();
-        let executed = api.users.execute(request).await?;
+        let executed = api.users.execute_with(request, company).await?;
         auth::set_first(&api, metadata, executed.stream.id(), hash).await?;
         Ok(executed)
     })

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::Aggregate;
 use domain::user::{Command, User};
-use event_store::{Request, StreamId};
+use event_store::{Company, Request, StreamId};
 
 use super::commands::{created, key_with_password, with_password};
 use super::fields;
@@ -64,6 +64,6 @@ pub(super) async fn register(
         key,
         ..Request::on(stream, command, terms.metadata())
     };
-    let executed = with_password(&api, request, Some(hash)).await?;
+    let executed = with_password(&api, request, Company::default(), Some(hash)).await?;
     created(&api, &terms, &executed).await
 }

@@ -136,6 +136,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         3 => (admin(), any_text()).prop_map(|(admin_id, reason)| Command::Suspend { admin_id, reason }),
         3 => (admin(), option::of(any_text())).prop_map(|(admin_id, notes)| Command::Reactivate { admin_id, notes }),
         3 => any_id().prop_map(Command::Subscribe),
+        1 => Just(Command::Confirm),
         1 => btree_set(any_id(), 0..3).prop_map(|subscriptions| Command::Delete { subscriptions }),
     ]
 }

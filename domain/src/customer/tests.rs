@@ -89,7 +89,8 @@ fn each_status_allows_what_follows_it_and_nothing_else() {
 #[test]
 fn who_is_gone_or_never_was_is_not_found_and_its_id_stays_taken() {
     let gone = [created(), Event::Deleted(Deleted {})];
-    for command in [validate(), suspend(), reactivate(), delete([]), Command::Subscribe(Uuid::nil())] {
+    let subscribe = Command::Subscribe(Uuid::nil());
+    for command in [validate(), suspend(), reactivate(), delete([]), subscribe, Command::Confirm] {
         given::<Customer>([]).when(command.clone()).then_rejected(Rejection::NotFound);
         given::<Customer>(gone.clone()).when(command).then_rejected(Rejection::NotFound);
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    AT_ONCE, Cancelled, Changes, Command, Event, Expired, NewSubscription, PeriodStarted, Rejection, Renewed,
-    SHORTEST, TokensPerPeriod,
+    AHEAD, AT_ONCE, BY_ITSELF, Cancelled, Changes, Command, Event, Expired, NewSubscription, PeriodStarted,
+    Rejection, Renewed, SHORTEST, TokensPerPeriod,
 };
 use crate::ids::CustomerId;
 use crate::values::{Invalid, Text};
@@ -99,6 +99,9 @@ impl Contract {
         match (self.status, command) {
             (_, Command::Create { .. }) => Err(Rejection::IdTaken),
             (Status::Active, Command::Change(changes)) => self.change(changes.against(self), at),
+            (Status::Active, Command::Renew { .. }) if self.to_start.len() >= AHEAD => {
+                Err(Rejection::InvalidState)
+            }
             (Status::Active, Command::Renew { ends_at }) => {
                 let ends_at = ends_at.map_or_else(|| self.next_end(), Ok)?;
                 check_period(self.ends_at, ends_at, at)?;
@@ -145,6 +148,11 @@ impl Contract {
         end.filter(|it| it.year() <= LAST_YEAR).ok_or(Rejection::EndsTooLate)
     }
 
+    fn renews_itself(&self) -> bool {
+        let most = self.length() * BY_ITSELF;
+        self.auto_renew && self.next_end().is_ok() && self.ends_at - self.starts_at < most
+    }
+
     fn length(&self) -> TimeDelta {
         self.ends_at - self.last_start
     }
@@ -172,7 +180,7 @@ impl Contract {
         match self.due_at() {
             Some(due) if due > to => Ok(vec![]),
             None => Ok(vec![]),
-            Some(ends_at) if self.auto_renew && self.next_end().is_ok() => {
+            Some(ends_at) if self.renews_itself() => {
                 let renewed = Renewed { starts_at: ends_at, ends_at: self.next_end()? };
                 Ok(vec![Event::Renewed(renewed), self.started(ends_at)])
             }

@@ -104,6 +104,23 @@ fn a_renewal_is_as_long_as_the_last_period_unless_said() {
 }
 
 #[test]
+fn neither_a_hand_nor_time_renews_it_without_end() {
+    let ahead = (0..24).map(|n| renewed(200 + n, 201 + n));
+    let history: Vec<_> = std::iter::once(created(monthly())).chain([started(100)]).chain(ahead).collect();
+    given::<Subscription>(history)
+        .when(Command::Renew { ends_at: None })
+        .then_rejected(Rejection::InvalidState);
+    // As long as ten thousand of its periods.
+    let last = || [created(by_itself()), started(100), renewed(999_900, 1_000_000), started(999_900)];
+    given::<Subscription>(last())
+        .when(Command::Advance { to: at(1_000_000) })
+        .then_events([renewed(1_000_000, 1_000_100), started(1_000_000)]);
+    given::<Subscription>([&last()[..], &[renewed(1_000_000, 1_000_100), started(1_000_000)]].concat())
+        .when(Command::Advance { to: at(1_000_100) })
+        .then_events([Event::Expired(Expired {})]);
+}
+
+#[test]
 fn what_has_ended_stays_ended() {
     let reason = Some(Text::parse("Trop cher").unwrap());
     let cancelled = Event::Cancelled(Cancelled { reason: reason.clone() });

@@ -127,9 +127,7 @@ pub(super) async fn apply(
         sqlx::query!("DELETE FROM token_accounts_v1 WHERE customer_id = ANY($1)", &closed)
             .execute(&mut *connection)
             .await?;
-        sqlx::query!("DELETE FROM token_entries_v1 WHERE customer_id = ANY($1)", &closed)
-            .execute(&mut *connection)
-            .await?;
+        // The entries stay: there may be millions, and nobody asks for those of who is gone.
     }
     Ok(())
 }
