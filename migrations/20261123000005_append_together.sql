@@ -70,6 +70,10 @@ DECLARE
     today        date;
     failed       integer[];
     alone        integer[];  -- those of them that failed for their own sake
+    -- The same, by the number of a command: a group may have ten thousand, all of which fail with one.
+    has_failed   boolean[];
+    is_guilty    boolean[];
+    one          integer;
     won          boolean[];  -- NULL: all of them
     intact       boolean[];  -- whether all before it in its lane won
 BEGIN
@@ -144,13 +148,21 @@ BEGIN
                 SELECT c.ord FROM unnest(c_group) WITH ORDINALITY AS c (first, ord)
                 WHERE c.first IN (SELECT c_group[f] FROM unnest(alone) f));
         END IF;
+        has_failed := array_fill(false, ARRAY[cardinality(c_stream)]);
+        is_guilty := has_failed;
+        FOREACH one IN ARRAY failed LOOP
+            has_failed[one] := true;
+        END LOOP;
+        FOREACH one IN ARRAY alone LOOP
+            is_guilty[one] := true;
+        END LOOP;
         -- Who was decided on the state that a failed one would have left has failed as well.
         SELECT array_agg(l.ok ORDER BY l.ord), array_agg(coalesce(l.ok_before, true) ORDER BY l.ord)
         INTO won, intact
         FROM (
             SELECT c.ord,
-                   bool_and(c.ord <> ALL (failed)) OVER lane AS ok,
-                   bool_and(c.ord <> ALL (failed)) OVER (lane ROWS BETWEEN UNBOUNDED PRECEDING
+                   bool_and(NOT has_failed[c.ord]) OVER lane AS ok,
+                   bool_and(NOT has_failed[c.ord]) OVER (lane ROWS BETWEEN UNBOUNDED PRECEDING
                                                               AND 1 PRECEDING) AS ok_before
             FROM unnest(c_stream) WITH ORDINALITY AS c (stream, ord)
             WINDOW lane AS (PARTITION BY c.stream ORDER BY c.ord)
@@ -183,7 +195,7 @@ BEGIN
                                           ORDER BY e.version DESC LIMIT 1), 0)
                    AND (SELECT true FROM claims k WHERE k.claim = t.claim LIMIT 1))
                 UNION ALL
-                (SELECT CASE WHEN c_group[c.ord] IS NOT NULL AND c.ord <> ALL (alone) THEN in_company ELSE stale END,
+                (SELECT CASE WHEN c_group[c.ord] IS NOT NULL AND NOT is_guilty[c.ord] THEN in_company ELSE stale END,
                         c.stream, 0, 0, at)
                 LIMIT 1
             ) v

@@ -105,7 +105,12 @@ impl<A: Aggregate> Act<A> {
 
     /// Takes the stream for one without an event.
     pub(crate) fn take_for_new(&mut self) {
-        self.known = Some(Arc::default());
+        self.take_as(Arc::default());
+    }
+
+    /// Takes the stream for what it was read to be.
+    pub(crate) fn take_as(&mut self, read: Arc<Loaded<A>>) {
+        self.known = Some(read);
     }
 
     /// What was last read, or known, of the stream.

@@ -255,9 +255,11 @@ impl<A: Aggregate> AnyJob for Job<A> {
         let meta = serde_json::to_vec(&self.metadata).map_err(|e| CodecError::Unencodable(e.to_string()))?;
         let (main, key, is_group) = (self.company.before.len(), self.key, self.company.len() > 0);
         let mut refusals: Vec<(usize, ExecuteError<A::Rejection>)> = Vec::new();
+        // Of each stream the part that came last: a group may have ten thousand.
+        let mut last: HashMap<StreamId, usize> = HashMap::default();
         for (index, act) in self.acts().enumerate() {
-            let own = proposed.iter().rev().find(|(earlier, _)| earlier.stream == *act.stream());
-            let outcome = act.propose(own.map(|(_, lane)| lane).or(lane), epoch, &meta)?;
+            let own = if is_group { last.insert(act.stream().clone(), index) } else { None };
+            let outcome = act.propose(own.map(|own| &proposed[own].1).or(lane), epoch, &meta)?;
             let with_previous = index > 0;
             let key = key.filter(|_| index == main);
             proposed.push((Proposal { key, with_previous, ..outcome.proposal }, outcome.lane));

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::act::{Act, AnyAct, Lane, LaneState, Proposed};
 use crate::event::{Position, StreamId};
 use crate::execute::{Commands, ExecuteError, IfMatch};
+use crate::fold::Loaded;
 use crate::known::Epoch;
 use crate::store::StoreError;
 
@@ -53,6 +54,20 @@ impl<A: Aggregate> Commands<A> {
         refusal: fn(A::Rejection) -> R,
     ) -> Part<R> {
         let act = Act::new(self.clone(), stream, command, if_match, None);
+        Part(Box::new(Companion { act, refusal }))
+    }
+
+    /// The same, of a stream that was just read: it is read again only if it has changed.
+    #[must_use]
+    pub fn part_of<R: 'static>(
+        &self,
+        stream: StreamId,
+        read: Arc<Loaded<A>>,
+        command: A::Command,
+        refusal: fn(A::Rejection) -> R,
+    ) -> Part<R> {
+        let mut act = Act::new(self.clone(), stream, command, IfMatch::Any, None);
+        act.take_as(read);
         Part(Box::new(Companion { act, refusal }))
     }
 }

@@ -19,7 +19,7 @@ use event_store::{
 use futures::{StreamExt, stream};
 use sqlx::PgPool;
 
-use crate::server::{Server, assert_log_is_whole, eventually, some_time};
+use crate::server::{Server, answer, assert_log_is_whole, eventually, some_time};
 
 const CUSTOMERS: usize = 100;
 const EACH: usize = 100;
@@ -81,6 +81,31 @@ impl Office {
     }
 
     async fn subscribe(&self, customer: &CustomerId, ends_at: DateTime<Utc>, auto_renew: bool) {
+        let (stream, command, company) = self.subscription(customer, ends_at, auto_renew);
+        let request = Request { new_stream: true, ..Request::on(stream, command, by_test()) };
+        self.subscriptions.execute_with(request, company).await.unwrap();
+    }
+
+    /// Many in one append, since all of them touch the customer.
+    async fn subscribe_all(&self, customer: &CustomerId, ends_at: DateTime<Utc>, count: usize) {
+        let (first, command, mut all) = self.subscription(customer, ends_at, false);
+        for _ in 1..count {
+            let (stream, command, company) = self.subscription(customer, ends_at, false);
+            all.after.extend(company.before);
+            all.after.push(self.subscriptions.part(stream, command, IfMatch::Any, |refusal| refusal));
+            all.after.extend(company.after);
+        }
+        let request = Request::on(first, command, by_test());
+        self.subscriptions.execute_with(request, all).await.unwrap();
+    }
+
+    /// A subscription, and what goes with it.
+    fn subscription(
+        &self,
+        customer: &CustomerId,
+        ends_at: DateTime<Utc>,
+        auto_renew: bool,
+    ) -> (StreamId, subscription::Command, Company<Rejection>) {
         let (id, now) = (UuidV7.next(), ends_at - TimeDelta::minutes(30));
         let new = NewSubscription {
             subscription_id: id,
@@ -104,9 +129,7 @@ impl Office {
             before: vec![self.customers.part(of_customer, subscribe, IfMatch::Any, Rejection::from)],
             after: subscription::allocations(id, customer, &events).into_iter().map(allocate).collect(),
         };
-        let stream = StreamId::new(Subscription::CATEGORY, &id.to_string());
-        let request = Request { new_stream: true, ..Request::on(stream, command, by_test()) };
-        self.subscriptions.execute_with(request, company).await.unwrap();
+        (StreamId::new(Subscription::CATEGORY, &id.to_string()), command, company)
     }
 }
 
@@ -175,6 +198,7 @@ async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) {
     let server = Server::on(pool).await;
     let started = Instant::now();
     eventually("all are settled", async || settled(pool).await >= all).await;
+    assert!(met > 0, "nobody was killed at work");
     println!(
         "renewals: {kills} kills of two processes, {met} of them in between; the last {left} of {ALL} \
          settled {:?} after the restart",
@@ -220,5 +244,32 @@ async fn ten_thousand_that_end_in_the_same_second_are_settled_soon_after(pool: P
     assert_eq!(early, 0, "before their time");
     println!("renewals: {ALL} settled {} ms after their end", (last - ends_at).num_milliseconds());
     assert_each_once(&pool, 1).await;
+    server.kill().await;
+}
+
+/// As many subscriptions as a customer can have go with it in one append.
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_customer_with_ten_thousand_subscriptions_is_deleted_at_once(pool: PgPool) {
+    let office = Office::new(&pool).await;
+    let ends_at = SystemClock.now() + TimeDelta::hours(1);
+    office.serve(0, 0, ends_at).await;
+    let id = CustomerId::parse("c-0-0").unwrap();
+    for _ in 0..(customer::SUBSCRIPTIONS / EACH - 1) {
+        office.subscribe_all(&id, ends_at, EACH).await;
+    }
+    let server = Server::on(&pool).await;
+    let started = Instant::now();
+    let deleted = answer(server.delete("/customers/c-0-0")).await;
+    println!("renewals: deleted with 10,000 subscriptions in {:?}", started.elapsed());
+    assert_eq!(deleted.0, 200, "{}", deleted.1);
+    let (count, moments): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(DISTINCT recorded_at) FROM events
+         WHERE type IN ('subscription.cancelled', 'customer.deleted', 'token_account.closed')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!((count, moments), (ALL + 2, 1), "of one moment, so of one append");
+    assert_log_is_whole(&pool).await;
     server.kill().await;
 }

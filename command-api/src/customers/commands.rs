@@ -15,7 +15,7 @@ use domain::subscription::{self, Subscription};
 use domain::token_account::{self, TokenAccount};
 use domain::values::Text;
 use event_store::{
-    Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Part, Request, StoreError, StreamId,
+    Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Loaded, Part, Request, StoreError, StreamId,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use projections::customers::CustomerRow;
@@ -217,7 +217,7 @@ async fn deleted(api: &Api, id: &CustomerId, terms: &Terms) -> Result<Executed<C
 
 /// The ends of those subscriptions that are active.
 async fn ends(api: &Api, ids: &BTreeSet<Uuid>) -> Result<Vec<Part<Rejection>>, ApiError> {
-    let active: Vec<StreamId> = stream::iter(ids.iter().copied())
+    let active: Vec<(StreamId, Arc<Loaded<Subscription>>)> = stream::iter(ids.iter().copied())
         .map(|id| async move {
             let stream = StreamId::new(Subscription::CATEGORY, &id.to_string());
             let subscription = api.subscriptions.current(&stream).await?;
@@ -225,14 +225,14 @@ async fn ends(api: &Api, ids: &BTreeSet<Uuid>) -> Result<Vec<Part<Rejection>>, A
         })
         .buffered(TOGETHER)
         .try_filter_map(|(stream, subscription)| async move {
-            Ok(subscriptions::is_active(&subscription.state).then_some(stream))
+            Ok(subscriptions::is_active(&subscription.state).then_some((stream, subscription)))
         })
         .try_collect()
         .await?;
     let reason = Text::parse("Client supprimé").ok();
-    let end = |stream| {
+    let end = |(stream, read)| {
         let command = subscription::Command::End { reason: reason.clone() };
-        api.subscriptions.part(stream, command, IfMatch::Any, |_| Rejection::SubscribedMeanwhile)
+        api.subscriptions.part_of(stream, read, command, |_| Rejection::SubscribedMeanwhile)
     };
     Ok(active.into_iter().map(end).collect())
 }
