@@ -1,6 +1,6 @@
 //! From a JSON object to values, field by field, with everything that is wrong told at once.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, SubsecRound, Utc};
 use domain::values::{Invalid, Object, Patch};
 use serde_json::{Map, Value};
 
@@ -15,6 +15,13 @@ pub(crate) fn set<T>(patch: Patch<T>) -> Option<T> {
         Patch::Keep | Patch::Clear => None,
         Patch::Set(value) => Some(value),
     }
+}
+
+/// A moment that clients can read back: neither a leap second, nor a year without four digits.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text.trim()).ok()?.to_utc();
+    let is_plain = time.timestamp_subsec_nanos() < 1_000_000_000 && (1970..=9999).contains(&time.year());
+    is_plain.then(|| time.trunc_subsecs(3))
 }
 
 /// The fields still to be read, and what was wrong with those read so far.
@@ -78,14 +85,12 @@ impl Fields {
 
     /// A moment in ISO 8601 with its offset, to the millisecond; null and an empty text count as none.
     pub(crate) fn time(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
-        const RULE: &str = "date ISO 8601 avec décalage attendue, par exemple 2026-01-31T12:00:00.000Z";
+        const RULE: &str =
+            "date ISO 8601 avec décalage attendue, de 1970 à 9999, par exemple 2026-01-31T12:00:00.000Z";
         match self.fields.remove(name) {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.trim().is_empty() => None,
-            Some(Value::String(text)) => match DateTime::parse_from_rfc3339(text.trim()) {
-                Ok(time) => Some(time.to_utc().trunc_subsecs(3)),
-                Err(_) => self.refuse(name, RULE),
-            },
+            Some(Value::String(text)) => moment(&text).or_else(|| self.refuse(name, RULE)),
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                 self.refuse(name, RULE)
             }

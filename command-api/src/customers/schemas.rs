@@ -111,7 +111,7 @@ pub(super) struct CustomerListParameters {
     /// Somewhere in name, e-mail address or tax number, in any case.
     #[param(value_type = Line, required = false)]
     q: Line,
-    #[param(value_type = String, required = false, pattern = "^(sme|institution)?$")]
+    #[param(rename = "customerType", value_type = String, required = false, pattern = "^(sme|institution)?$")]
     customer_type: String,
     #[param(value_type = String, required = false, pattern = "^(pending|validated|suspended)?$")]
     status: String,

@@ -168,6 +168,8 @@ async fn a_deletion_takes_subscriptions_and_tokens_along_in_one_append(pool: PgP
     }
     let history = service.get(&format!("/customers/{id}/history")).await.json();
     assert_eq!(history["events"][0]["type"], "customer.deleted");
+    let cancelled = service.post(&format!("/subscriptions/{}/cancel", subscriptions[1]), &json!({})).await;
+    assert_eq!(cancelled.refusal(), (404, "SUBSCRIPTION_NOT_FOUND".to_owned()), "gone with its customer");
     for subscription in &subscriptions[1..] {
         let history = service.get(&format!("/subscriptions/{subscription}/history")).await.json();
         assert_eq!(history["events"][0]["data"], json!({ "reason": "Client supprimé" }));
@@ -270,6 +272,9 @@ async fn a_user_gets_the_customer_it_names(pool: PgPool) {
     .await
     .unwrap();
     assert_eq!(name, "Kivu Café");
+    let keyed = [JSON, ("idempotency-key", "k-3")];
+    let third = json!({ "id": "u3", "matricule": "M-u3", "nom": "Awa", "customerId": id }).to_string();
+    let first = service.send("POST", "/", &keyed, third.clone()).await;
     for id in ["nobody", &id] {
         if id != "nobody" {
             assert_eq!(service.delete(&format!("/customers/{id}")).await.status, 200);
@@ -277,4 +282,6 @@ async fn a_user_gets_the_customer_it_names(pool: PgPool) {
         let user = json!({ "matricule": "M-u2", "nom": "Awa", "customerId": id });
         assert_eq!(service.post("/", &user).await.refusal(), (404, "CUSTOMER_NOT_FOUND".to_owned()));
     }
+    let again = service.send("POST", "/", &keyed, third).await;
+    assert_eq!((again.status, again.json()), (201, first.json()), "as it was answered then");
 }

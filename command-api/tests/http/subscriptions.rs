@@ -112,6 +112,11 @@ async fn what_is_wrong_with_a_subscription_is_told(pool: PgPool) {
         (json!({ "planId": "p", "endsAt": "demain" }), vec!["endsAt"]),
         (json!({ "planId": "p", "endsAt": "2026-01-01" }), vec!["endsAt"]),
         (json!({ "planId": "p", "endsAt": in_hours(-1) }), vec!["endsAt"]),
+        (json!({ "planId": "p", "endsAt": "2030-12-31T23:59:60Z" }), vec!["endsAt"]),
+        (
+            json!({ "planId": "p", "startsAt": "0001-01-01T00:00:00Z", "endsAt": in_hours(1) }),
+            vec!["startsAt"],
+        ),
         (json!({ "planId": "p", "startsAt": in_hours(2), "endsAt": in_hours(1) }), vec!["endsAt"]),
         (json!({ "planId": "p", "endsAt": in_hours(1), "autoRenew": "oui" }), vec!["autoRenew"]),
         (json!({ "planId": "p", "endsAt": in_hours(1), "tokensPerPeriod": -1 }), vec!["tokensPerPeriod"]),
@@ -136,9 +141,14 @@ async fn what_is_wrong_with_a_subscription_is_told(pool: PgPool) {
         }
     }
     let keyed = [JSON, ("idempotency-key", "k-1")];
-    let body = json!({ "planId": "p", "endsAt": "2999-01-01T00:00:00Z", "tokensPerPeriod": 5 }).to_string();
+    // Over by the time it comes again.
+    let end = SystemClock.now() + TimeDelta::milliseconds(1_200);
+    let body = json!({ "planId": "p", "endsAt": end.to_rfc3339(), "tokensPerPeriod": 5 }).to_string();
     let path = format!("/customers/{customer}/subscriptions");
     let first = service.send("POST", &path, &keyed, body.clone()).await;
+    while SystemClock.now() <= end {
+        assert_eq!(service.balance(&customer).await, 5);
+    }
     let again = service.send("POST", &path, &keyed, body).await;
     assert_eq!((first.status, first.json()), (201, again.json()));
     assert_eq!(service.balance(&customer).await, 5);

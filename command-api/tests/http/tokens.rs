@@ -8,7 +8,7 @@ use futures::stream;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::{Answer, Service, service};
+use crate::{Answer, JSON, Service, service};
 
 impl Service {
     async fn spend(&self, customer: &str, body: &Value) -> Answer {
@@ -79,6 +79,11 @@ async fn a_request_counts_once_and_is_answered_as_then_whatever_the_balance_is_n
         assert_eq!(again.header("etag"), first.header("etag"));
         assert_eq!(again.header("x-event-position"), first.header("x-event-position"));
     }
+    // A lost answer, asked for again as it was.
+    let headers = [JSON, ("if-match", "\"1\"")];
+    let path = format!("/customers/{customer}/tokens/use");
+    let again = service.send("POST", &path, &headers, request.to_string()).await;
+    assert_eq!((again.status, again.json()), (200, first.json()));
     let other = service.rich(100).await;
     assert_eq!(service.spend(&other, &request).await.json()["balance"], 40, "of another customer");
 }
