@@ -125,8 +125,6 @@ impl Renewals {
         let mut waiting = Waiting::default();
         loop {
             let due = subscriptions::due(&self.pool).await?;
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            gauge!("annuaire_subscriptions_due").set(due.count as f64);
             let last = self.round(&due, &mut waiting, failing).await?;
             match last {
                 // There may be more at once: one command begins only so many periods.
@@ -145,13 +143,11 @@ impl Renewals {
     ) -> Result<Option<Position>, sqlx::Error> {
         waiting.begin(due.now);
         let (mut last, mut done, mut failures) = (None, 0, Vec::new());
-        let mut behind: Option<DueRow> = None;
+        let (mut behind, mut count) = (None::<DueRow>, 0);
         loop {
-            let page = match due.count {
-                0 => Vec::new(),
-                _ => subscriptions::due_by(&self.pool, due.now, behind.as_ref(), PAGE).await?,
-            };
+            let page = subscriptions::due_by(&self.pool, due.now, behind.as_ref(), PAGE).await?;
             behind = page.last().copied();
+            count += page.len();
             let is_last = i64::try_from(page.len()).is_ok_and(|len| len < PAGE);
             let rows = page.into_iter().filter(|row| !waiting.holds(row)).collect();
             for (row, outcome) in self.advance(rows, due.now).await {
@@ -172,6 +168,8 @@ impl Renewals {
                 break;
             }
         }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!("annuaire_subscriptions_due").set(count as f64);
         if done > 0 {
             tracing::info!(done, "Did what had come due of {done} subscriptions");
         }

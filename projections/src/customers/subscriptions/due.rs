@@ -4,14 +4,12 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// What has come due by now.
+/// When what comes due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The present, by the clock that all processes share.
     pub now: DateTime<Utc>,
-    /// How many subscriptions have.
-    pub count: i64,
-    /// When the next one will.
+    /// When the next subscription will come due that has not by now.
     pub next: Option<DateTime<Utc>>,
 }
 
@@ -26,14 +24,13 @@ pub struct DueRow {
     pub version: i32,
 }
 
-/// What has come due by now.
+/// What time it is, and when the next subscription will come due.
 pub async fn due(pool: &PgPool) -> Result<Due, sqlx::Error> {
     sqlx::query_as!(
         Due,
         r#"
         WITH present AS MATERIALIZED (SELECT clock_timestamp() AS now)
         SELECT now AS "now!",
-               (SELECT count(*) FROM subscriptions_v1 WHERE due_at <= now) AS "count!",
                (SELECT min(due_at) FROM subscriptions_v1 WHERE due_at > now) AS "next?"
         FROM present
         "#,
@@ -53,8 +50,9 @@ pub async fn due_by(
         DueRow,
         r#"
         SELECT subscription_id, due_at AS "due_at!", version FROM subscriptions_v1
-        WHERE due_at <= $1 AND due_at >= coalesce($2::timestamptz, '-infinity')
-          AND ($2 IS NULL OR (due_at, subscription_id) > ($2, $3))
+        WHERE due_at <= $1
+          AND (due_at, subscription_id) > (coalesce($2::timestamptz, '-infinity'),
+                                           coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'))
         ORDER BY due_at, subscription_id
         LIMIT $4
         "#,
