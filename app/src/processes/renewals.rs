@@ -24,6 +24,7 @@ use metrics::{counter, gauge};
 use projections::subscriptions::{self, Due, DueRow};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use plan::{Lines, Plan};
@@ -122,7 +123,7 @@ impl Renewals {
     }
 
     async fn work(&self, failing: &mut bool) -> Result<std::convert::Infallible, sqlx::Error> {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new();
         loop {
             let due = subscriptions::due(&self.pool).await?;
             let last = self.round(&due, &mut waiting, failing).await?;
@@ -141,7 +142,7 @@ impl Renewals {
         waiting: &mut Waiting,
         failing: &mut bool,
     ) -> Result<Option<Position>, sqlx::Error> {
-        waiting.begin(due.now);
+        waiting.begin(Instant::now());
         let (mut last, mut done, mut failures) = (None, 0, Vec::new());
         let (mut behind, mut count) = (None::<DueRow>, 0);
         loop {

@@ -168,7 +168,7 @@ async fn what_two_processes_do_at_once_happens_once(pool: PgPool) {
     }
     world.shown().await;
     world.eventually("SELECT count(*) = 300 FROM subscriptions_v1 WHERE due_at <= clock_timestamp()").await;
-    let (mut first, mut second) = (Waiting::default(), Waiting::default());
+    let (mut first, mut second) = (Waiting::new(), Waiting::new());
     while tokio::join!(one.look(&mut first), other.look(&mut second)) != (false, false) {
         world.shown().await;
     }
@@ -200,7 +200,7 @@ async fn one_that_is_refused_keeps_no_other_waiting(pool: PgPool) {
     let without = renewals.subscribe(without, now).await;
     let other = renewals.subscribe(new("c-2", 7), now).await;
     world.eventually("SELECT count(*) = 3 FROM subscriptions_v1 WHERE due_at <= clock_timestamp()").await;
-    let mut waiting = Waiting::default();
+    let mut waiting = Waiting::new();
     assert!(renewals.look(&mut waiting).await);
     assert_eq!(types(&world.subscription(refused).await), ["created"]);
     for id in [without, other] {
@@ -228,8 +228,8 @@ async fn rows_that_do_not_follow_cost_nothing_twice(pool: PgPool) {
     // Nobody can write rows now.
     let mut lock = world.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE subscriptions_v1 IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
-    assert!(renewals.look(&mut Waiting::default()).await);
-    assert!(!renewals.look(&mut Waiting::default()).await);
+    assert!(renewals.look(&mut Waiting::new()).await);
+    assert!(!renewals.look(&mut Waiting::new()).await);
     let last = world.subscription(id).await.pop().unwrap();
     assert_eq!(last.decode::<Event>().unwrap().event, Event::Expired(domain::subscription::Expired {}));
     assert_eq!(last.version, 3);
