@@ -9,6 +9,7 @@ mod plan;
 mod tests;
 mod waiting;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,7 +28,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use plan::{Lines, Plan};
+use plan::{Line, Lines, Plan};
 use waiting::Waiting;
 
 /// Its lock, and its name in the log.
@@ -38,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PAGE: i64 = 1_000;
 /// How many commands are under way at a time.
 const UNDER_WAY: usize = 256;
+/// How much of a round one account may take, beside its last append: all others wait for it.
+const AN_ACCOUNT: Duration = Duration::from_secs(1);
 /// How long the rows may take to show what was done; after that they are taken as they are.
 const CATCH_UP: Duration = Duration::from_secs(2);
 /// After which a database that refused is asked again.
@@ -144,14 +147,14 @@ impl Renewals {
     ) -> Result<Option<Position>, sqlx::Error> {
         waiting.begin(Instant::now());
         let (mut last, mut done, mut failures) = (None, 0, Vec::new());
-        let (mut behind, mut count) = (None::<DueRow>, 0);
+        let (mut behind, mut count, mut taken) = (None::<DueRow>, 0, HashMap::new());
         loop {
             let page = subscriptions::due_by(&self.pool, due.now, behind.as_ref(), PAGE).await?;
             behind = page.last().copied();
             count += page.len();
             let is_last = i64::try_from(page.len()).is_ok_and(|len| len < PAGE);
             let rows = page.into_iter().filter(|row| !waiting.holds(row)).collect();
-            for (row, outcome) in self.advance(rows, due.now).await {
+            for (row, outcome) in self.advance(rows, due.now, &mut taken).await {
                 counter!("annuaire_subscriptions_advanced_total", "outcome" => outcome.name()).increment(1);
                 match outcome {
                     Outcome::Done(position) => {
@@ -186,8 +189,14 @@ impl Renewals {
         Ok(last)
     }
 
-    /// Does what has come due by then of these subscriptions.
-    async fn advance(&self, rows: Vec<DueRow>, to: DateTime<Utc>) -> Vec<(DueRow, Outcome)> {
+    /// Does what has come due by then of these subscriptions, as far as there is time; `taken` is what each account
+    /// has had of it.
+    async fn advance(
+        &self,
+        rows: Vec<DueRow>,
+        to: DateTime<Utc>,
+        taken: &mut HashMap<String, Duration>,
+    ) -> Vec<(DueRow, Outcome)> {
         let planned = stream::iter(rows).map(async |row| (row, self.plan(row, to).await));
         let planned: Vec<_> = planned.buffer_unordered(UNDER_WAY).collect().await;
         let (mut outcomes, mut lines) = (Vec::with_capacity(planned.len()), Lines::default());
@@ -197,15 +206,27 @@ impl Renewals {
                 Err(outcome) => outcomes.push((row, outcome)),
             }
         }
-        let carried = stream::iter(lines.into_iter()).map(async |line| {
-            let mut outcomes = Vec::new();
-            for plans in line {
-                outcomes.extend(self.carry_out(&plans, to).await);
-            }
-            outcomes
+        let timed: Vec<_> = lines
+            .into_iter()
+            .map(|line| {
+                let taken = line.account.as_ref().and_then(|account| taken.get(account));
+                let left = AN_ACCOUNT.saturating_sub(taken.copied().unwrap_or_default());
+                (line, left)
+            })
+            .filter(|(_, left)| !left.is_zero())
+            .collect();
+        let carried = stream::iter(timed).map(async |(line, left)| {
+            let begin = Instant::now();
+            let outcomes = self.carry_out(&line, to, begin + left).await;
+            (line.account, begin.elapsed(), outcomes)
         });
-        let carried: Vec<Vec<_>> = carried.buffer_unordered(UNDER_WAY).collect().await;
-        outcomes.extend(carried.into_iter().flatten());
+        let carried: Vec<_> = carried.buffer_unordered(UNDER_WAY).collect().await;
+        for (account, time, of_line) in carried {
+            outcomes.extend(of_line);
+            if let Some(account) = account {
+                *taken.entry(account).or_default() += time;
+            }
+        }
         outcomes
     }
 
@@ -224,15 +245,23 @@ impl Renewals {
         }
     }
 
-    /// All of these in one append; or, if one of them is in the way of the others, each in its own.
-    async fn carry_out(&self, plans: &[Plan], to: DateTime<Utc>) -> Vec<(DueRow, Outcome)> {
-        let outcome = self.append(plans, to).await;
-        if plans.len() == 1 || !matches!(outcome, Outcome::Overtaken | Outcome::Refused(_)) {
-            return plans.iter().map(|plan| (plan.row, outcome.clone())).collect();
-        }
-        let mut outcomes = Vec::with_capacity(plans.len());
-        for plan in plans {
-            outcomes.push((plan.row, self.append(std::slice::from_ref(plan), to).await));
+    /// One append after another, until there is no time left. What is in the way of others is looked for by halves.
+    async fn carry_out(&self, line: &Line, to: DateTime<Utc>, until: Instant) -> Vec<(DueRow, Outcome)> {
+        let mut left: Vec<&[Plan]> = line.appends.iter().rev().map(Vec::as_slice).collect();
+        let mut outcomes = Vec::new();
+        while let Some(plans) = left.pop() {
+            let outcome = self.append(plans, to).await;
+            let late = Instant::now() >= until;
+            if plans.len() > 1 && matches!(outcome, Outcome::Overtaken | Outcome::Refused(_)) {
+                // One at least: or the next round would come no further.
+                let (front, back) = plans.split_at(if late { 1 } else { plans.len() / 2 });
+                left.extend([back, front]);
+                continue;
+            }
+            outcomes.extend(plans.iter().map(|plan| (plan.row, outcome.clone())));
+            if late {
+                break;
+            }
         }
         outcomes
     }

@@ -39,7 +39,14 @@ impl Plan {
     }
 }
 
-/// Appends that may go side by side, or have to follow each other.
+/// Appends that follow each other.
+pub(super) struct Line {
+    /// Whose account they move, if they do.
+    pub(super) account: Option<String>,
+    pub(super) appends: Vec<Vec<Plan>>,
+}
+
+/// Lines may go side by side.
 #[derive(Default)]
 pub(super) struct Lines {
     alone: Vec<Plan>,
@@ -62,9 +69,10 @@ impl Lines {
         }
     }
 
-    /// Each line is one append after another.
-    pub(super) fn into_iter(self) -> impl Iterator<Item = Vec<Vec<Plan>>> {
-        self.by_customer.into_values().chain(self.alone.into_iter().map(|plan| vec![vec![plan]]))
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Line> {
+        let of_account = |(customer, appends)| Line { account: Some(customer), appends };
+        let alone = |plan| Line { account: None, appends: vec![vec![plan]] };
+        self.by_customer.into_iter().map(of_account).chain(self.alone.into_iter().map(alone))
     }
 }
 
@@ -106,7 +114,7 @@ mod tests {
             lines.add(plan("a", 0));
         }
         let mut sizes: Vec<Vec<usize>> =
-            lines.into_iter().map(|line| line.iter().map(Vec::len).collect()).collect();
+            lines.into_iter().map(|line| line.appends.iter().map(Vec::len).collect()).collect();
         sizes.sort();
         assert_eq!(sizes, [vec![1], vec![1], vec![1], vec![1], vec![128, 72]]);
     }

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,33 @@ impl Renewals {
         let request = Request { new_stream: true, ..Request::on(stream, command, Metadata::default()) };
         self.subscriptions.execute(request).await.unwrap();
         id
+    }
+
+    /// Renewals that bring a customer tokens, all due in a moment; answers their rows once they are.
+    async fn renewing(&self, world: &World, customer: &str, count: usize) -> Vec<DueRow> {
+        let now = world.now().await;
+        for _ in 0..count {
+            let new = with_tokens(until(now + TimeDelta::milliseconds(500), customer), 2);
+            self.subscribe(NewSubscription { auto_renew: true, ..new }, now).await;
+        }
+        world.shown().await;
+        world.eventually("SELECT bool_and(due_at <= clock_timestamp()) FROM subscriptions_v1").await;
+        subscriptions::due_by(&self.pool, world.now().await, None, PAGE).await.unwrap()
+    }
+
+    /// What is to follow each other of these, which are one customer's.
+    async fn line(&self, rows: &[DueRow], to: DateTime<Utc>) -> Line {
+        let mut lines = Lines::default();
+        for row in rows {
+            lines.add(self.plan(*row, to).await.unwrap());
+        }
+        lines.into_iter().next().unwrap()
+    }
+
+    async fn end(&self, id: Uuid) {
+        let stream = StreamId::new(Subscription::CATEGORY, &id.to_string());
+        let end = Request::on(stream, Command::End { reason: None }, Metadata::default());
+        self.subscriptions.execute(end).await.unwrap();
     }
 
     /// One round; answers whether anything was done.
@@ -209,12 +237,7 @@ async fn one_that_is_refused_keeps_no_other_waiting(pool: PgPool) {
     // Nothing is asked of it again at once.
     assert!(!renewals.look(&mut waiting).await);
 
-    let end = Request::on(
-        StreamId::new(Subscription::CATEGORY, &refused.to_string()),
-        Command::End { reason: None },
-        Metadata::default(),
-    );
-    renewals.subscriptions.execute(end).await.unwrap();
+    renewals.end(refused).await;
     world.eventually("SELECT count(*) = 0 FROM subscriptions_v1 WHERE due_at <= clock_timestamp()").await;
     assert!(!renewals.look(&mut waiting).await);
 }
@@ -237,4 +260,73 @@ async fn rows_that_do_not_follow_cost_nothing_twice(pool: PgPool) {
     world.shown().await;
     let row = subscriptions::find(&world.pool, id).await.unwrap().unwrap();
     assert_eq!((row.status.as_str(), row.due_at), (Status::Expired.as_str(), None));
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_account_that_has_had_its_time_is_left_out_and_others_go_on(pool: PgPool) {
+    let world = World::new(pool).await;
+    let renewals = world.renewals();
+    renewals.renewing(&world, "c-1", 150).await;
+    let rows = renewals.renewing(&world, "c-2", 1).await;
+    assert_eq!(rows.len(), 151);
+    let (now, last) = (world.now().await, rows[150].subscription_id);
+    let nearly = AN_ACCOUNT.saturating_sub(Duration::from_nanos(1));
+    let mut taken = HashMap::from([("c-1".to_owned(), nearly)]);
+    let done = |outcomes: Vec<(DueRow, Outcome)>| -> Vec<Uuid> {
+        assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Done(_))), "{outcomes:?}");
+        outcomes.into_iter().map(|(row, _)| row.subscription_id).collect()
+    };
+    // The append that is under way is brought to its end.
+    let first = done(renewals.advance(rows[..150].to_vec(), now, &mut taken).await);
+    assert_eq!(first.len(), 128);
+    let left: Vec<DueRow> = rows.into_iter().filter(|row| !first.contains(&row.subscription_id)).collect();
+    assert_eq!(done(renewals.advance(left.clone(), now, &mut taken).await), [last]);
+    // The next round has time again.
+    assert_eq!(done(renewals.advance(left[..22].to_vec(), now, &mut HashMap::new()).await).len(), 22);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn one_that_is_in_the_way_of_many_costs_them_a_few_appends(pool: PgPool) {
+    let world = World::new(pool).await;
+    let renewals = world.renewals();
+    let rows = renewals.renewing(&world, "c-1", 64).await;
+    let now = world.now().await;
+    let line = renewals.line(&rows, now).await;
+    renewals.end(rows[20].subscription_id).await;
+    let outcomes = renewals.carry_out(&line, now, Instant::now() + SOON).await;
+    let appends: HashSet<Position> = outcomes
+        .iter()
+        .filter_map(|(_, it)| if let Outcome::Done(last) = it { Some(*last) } else { None })
+        .collect();
+    // 32, 16, 8, 4, 2 and 1.
+    assert_eq!((outcomes.len(), appends.len()), (64, 6));
+    for (row, outcome) in outcomes {
+        assert_eq!(matches!(outcome, Outcome::Overtaken), row == rows[20], "{outcome:?}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn without_time_one_comes_to_its_end_all_the_same(pool: PgPool) {
+    let world = World::new(pool).await;
+    let renewals = world.renewals();
+    let rows = renewals.renewing(&world, "c-1", 8).await;
+    let now = world.now().await;
+    let line = renewals.line(&rows, now).await;
+    renewals.end(rows[5].subscription_id).await;
+    let outcomes = renewals.carry_out(&line, now, Instant::now()).await;
+    assert!(matches!(outcomes[..], [(row, Outcome::Done(_))] if row == rows[0]), "{outcomes:?}");
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn pages_of_one_instant_hold_each_row_once(pool: PgPool) {
+    let world = World::new(pool).await;
+    let rows = world.renewals().renewing(&world, "c-1", 10).await;
+    assert!(rows.iter().all(|row| row.due_at == rows[0].due_at));
+    let (now, mut paged) = (world.now().await, Vec::new());
+    while let page = subscriptions::due_by(&world.pool, now, paged.last(), 3).await.unwrap()
+        && !page.is_empty()
+    {
+        paged.extend(page);
+    }
+    assert_eq!(paged, rows);
 }
