@@ -218,7 +218,10 @@ impl Renewals {
         let carried = stream::iter(timed).map(async |(line, left)| {
             let begin = Instant::now();
             let outcomes = self.carry_out(&line, to, begin + left).await;
-            (line.account, begin.elapsed(), outcomes)
+            let time = begin.elapsed();
+            // A single append that is in time takes no longer than anybody's.
+            let counts = line.appends.len() > 1 || time >= left;
+            (line.account.filter(|_| counts), time, outcomes)
         });
         let carried: Vec<_> = carried.buffer_unordered(UNDER_WAY).collect().await;
         for (account, time, of_line) in carried {
