@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +26,8 @@ use crate::descriptors;
 
 /// How many clients may be connected; more wait until one is gone.
 const CONNECTIONS: usize = 10_000;
+/// How many may wait with the system until they are accepted; where it keeps fewer, that many.
+const WAITING: u32 = 4_096;
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's headers.
@@ -50,15 +52,15 @@ pub(crate) fn address(config: &Config, port: u16) -> String {
 }
 
 /// Opens the first socket, and the others on the same port where the machine has them.
-pub async fn bind(sockets: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+pub fn bind(sockets: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for &socket in sockets {
         let Some(first) = listeners.first() else {
-            listeners.push(TcpListener::bind(socket).await?);
+            listeners.push(listen(socket)?);
             continue;
         };
         let port = first.local_addr()?.port();
-        match TcpListener::bind((socket.ip(), port)).await {
+        match listen((socket.ip(), port).into()) {
             Ok(listener) => listeners.push(listener),
             // A machine without IPv6; but a port that another program has is no such thing.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -66,6 +68,14 @@ pub async fn bind(sockets: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(listeners)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port that was used a moment ago is as good.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// A router that is at each request the latest of these.

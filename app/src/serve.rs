@@ -52,7 +52,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     let metrics = telemetry::metrics()?;
     let urls = Urls::of(config, servers.postgres.as_ref().map(Postgres::connect_options));
     let sockets = config.http.host.sockets(config.http.port);
-    let listeners = http::bind(&sockets).await.map_err(|e| {
+    let listeners = http::bind(&sockets).map_err(|e| {
         let address = sockets.first().map_or_else(String::new, ToString::to_string);
         Fatal::new(format!("can't listen on {address}; AUTH_USER_SERVICE_PORT chooses another port"), e)
     })?;

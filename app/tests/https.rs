@@ -29,14 +29,14 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Files { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(&files.cert, made.cert.pem()).unwrap();
         std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
         let acceptor = Tls::new(files).unwrap().acceptor;
-        let listeners = http::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).await.unwrap();
+        let listeners = http::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).unwrap();
         let address = listeners[0].local_addr().unwrap();
         let page = |Extension(client): Extension<Client>| async move { format!("{client:?}") };
         let router = Router::new().route("/", get(page));
@@ -70,7 +70,7 @@ async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> V
 
 #[tokio::test]
 async fn a_client_with_the_certificate_is_answered_and_known_to_speak_https() {
-    let server = Server::start().await;
+    let server = Server::start();
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = String::from_utf8(say(server.connect().await, request).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -79,7 +79,7 @@ async fn a_client_with_the_certificate_is_answered_and_known_to_speak_https() {
 
 #[tokio::test]
 async fn who_does_not_go_on_is_sent_away() {
-    let server = Server::start().await;
+    let server = Server::start();
     let silent = say(TcpStream::connect(server.address).await.unwrap(), b"");
     // The beginning of a handshake that has more to come.
     let half_agreed = say(TcpStream::connect(server.address).await.unwrap(), &[22, 3, 1, 2, 0, 1]);
@@ -91,7 +91,7 @@ async fn who_does_not_go_on_is_sent_away() {
 
 #[tokio::test]
 async fn plain_http_is_not_answered_there() {
-    let server = Server::start().await;
+    let server = Server::start();
     let told =
         say(TcpStream::connect(server.address).await.unwrap(), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(!told.await.starts_with(b"HTTP/"));
@@ -99,7 +99,7 @@ async fn plain_http_is_not_answered_there() {
 
 #[tokio::test]
 async fn a_stop_waits_for_no_handshake() {
-    let Server { address, stop, ended, .. } = Server::start().await;
+    let Server { address, stop, ended, .. } = Server::start();
     let mut half_agreed = TcpStream::connect(address).await.unwrap();
     half_agreed.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
     drop(stop);

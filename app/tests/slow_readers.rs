@@ -24,7 +24,7 @@ async fn an_answer_that_nobody_takes_is_given_up() {
         };
         async move { Body::from_stream(futures::stream::repeat_with(chunk)) }
     };
-    let listeners = http::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).await.unwrap();
+    let listeners = http::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
     let stop = CancellationToken::new();
     let router = Router::new().route("/", get(endless));

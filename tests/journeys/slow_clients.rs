@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 use crate::server::Server;
 
 const SLOW: usize = 500;
+/// The system keeps only so many connections that are not accepted yet. Others it forgets without a word, and who
+/// says nothing itself never learns of it.
+const CONNECTING: usize = 50;
 const QUERIES: usize = 200;
 
 /// How far a client gets before it falls silent.
@@ -25,6 +28,17 @@ async fn fall_silent(address: String, beginning: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(beginning.as_bytes()).await.unwrap();
     stream
+}
+
+/// Asks on a connection of its own. They are accepted in their order: once this one is answered, those before it
+/// have been.
+async fn ask(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    told
 }
 
 /// What it is told until the server closes the connection, or so far, if it does not.
@@ -42,7 +56,13 @@ async fn half_open_connections_hold_nobody_up_and_are_closed(pool: PgPool) {
     let id = server.create("M1").await;
     let address = server.base.strip_prefix("http://").unwrap().to_owned();
     let beginnings = BEGINNINGS.iter().cycle().take(SLOW);
-    let slow = join_all(beginnings.clone().map(|it| fall_silent(address.clone(), it))).await;
+    let mut slow = Vec::new();
+    while slow.len() < SLOW {
+        let next = beginnings.clone().skip(slow.len()).take(CONNECTING);
+        slow.extend(join_all(next.map(|it| fall_silent(address.clone(), it))).await);
+        let told = ask(&address).await;
+        assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
+    }
 
     let path = format!("/{id}");
     let served = async {
