@@ -340,7 +340,7 @@ async fn rows_are_the_fold_of_the_log_however_it_is_cut_and_if_it_comes_twice(po
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn the_runner_keeps_the_rows_and_nothing_stays_of_who_is_gone(pool: PgPool) {
+async fn the_runner_keeps_the_rows_and_of_who_is_gone_only_what_moved_tokens(pool: PgPool) {
     let world = World::new(pool.clone()).await;
     let options = (*pool.connect_options()).clone();
     let runner = projections::runner::<Customers>(world.store.clone(), options, pool.clone());
@@ -360,7 +360,10 @@ async fn the_runner_keeps_the_rows_and_nothing_stays_of_who_is_gone(pool: PgPool
 
     world.delete("c-1", &[id]).await;
     assert!(progress.reaches(world.store.head().await.unwrap(), SOON).await);
-    assert_eq!(world.rows().await, Rows::default());
+    let left = world.rows().await;
+    // What moved its tokens stays: there may be millions, and no route asks for it.
+    assert_eq!(left.entries.len(), 1);
+    assert_eq!(Rows { entries: Vec::new(), ..left }, Rows::default());
     stop.cancel();
     running.await.unwrap();
 }
