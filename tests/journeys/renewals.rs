@@ -179,26 +179,24 @@ async fn assert_each_once(pool: &PgPool, rounds: i64) {
     assert_eq!((count, allocated), (rounds * i64::try_from(CUSTOMERS).unwrap(), vec![each]));
 }
 
-/// Ten thousand more, of which this is the `round`th time, and so many kills of two processes at once.
-async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) {
+/// Ten thousand more, of which this is the `round`th time, and so many kills of two processes at once at most.
+/// Returns how many of them came in between.
+async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) -> u32 {
     fill(pool, round, SystemClock.now()).await;
     let all = ALL * (round + 1);
     let mut met = 0;
     for _ in 0..kills {
-        let servers = [Server::on(pool).await, Server::on(pool).await];
         let before = settled(pool).await;
+        let (one, other) = tokio::join!(Server::on(pool), Server::on(pool));
         eventually("they have begun", async || settled(pool).await > before || before == all).await;
-        some_time(0..=50).await;
-        for server in servers {
-            server.kill().await;
-        }
+        some_time(0..=20).await;
+        tokio::join!(one.kill(), other.kill());
         met += u32::from(settled(pool).await < all);
     }
     let left = all - settled(pool).await;
     let server = Server::on(pool).await;
     let started = Instant::now();
     eventually("all are settled", async || settled(pool).await >= all).await;
-    assert!(met > 0, "nobody was killed at work");
     println!(
         "renewals: {kills} kills of two processes, {met} of them in between; the last {left} of {ALL} \
          settled {:?} after the restart",
@@ -206,11 +204,17 @@ async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) {
     );
     assert_each_once(pool, round + 1).await;
     server.kill().await;
+    met
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn each_of_ten_thousand_that_end_at_once_expires_or_is_renewed_once_whoever_is_killed(pool: PgPool) {
-    killed_meanwhile(&pool, 0, 5).await;
+    for round in 0..5 {
+        if killed_meanwhile(&pool, round, 5).await > 0 {
+            return;
+        }
+    }
+    panic!("nobody was killed at work");
 }
 
 /// `make campaign NAME=renewals N=20`: so many times ten thousand.
@@ -218,10 +222,11 @@ async fn each_of_ten_thousand_that_end_at_once_expires_or_is_renewed_once_whoeve
 #[ignore = "a campaign"]
 async fn campaign_renewals(pool: PgPool) {
     let rounds = std::env::var("CAMPAIGN_N").map_or(20, |n| n.parse().unwrap());
+    let mut met = 0;
     for round in 0..rounds {
-        killed_meanwhile(&pool, round, 5).await;
+        met += killed_meanwhile(&pool, round, 5).await;
     }
-    println!("renewals: {rounds} times {ALL}, 0 findings");
+    println!("renewals: {rounds} times {ALL}, {met} kills in between, 0 findings");
 }
 
 /// How long it takes is printed, not asserted: the contract says 5 s.
