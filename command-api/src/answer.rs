@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use event_store::reader::Progress;
 use event_store::{Position, Version};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use crate::conditions;
 use crate::error::ApiError;
 
 /// What JavaScript's `encodeURIComponent` encodes of an id.
@@ -70,6 +71,31 @@ pub(crate) fn located(mut response: Response, folder: &str, id: &str) -> Result<
     let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
+}
+
+/// A resource at this version, unless who asks has it already.
+pub(crate) fn versioned(
+    headers: &HeaderMap,
+    version: Version,
+    body: &impl Serialize,
+) -> Result<Response, ApiError> {
+    let mut response = if conditions::has_already(headers, version) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        json(StatusCode::OK, body)?
+    };
+    response.headers_mut().insert(header::ETAG, etag(version));
+    Ok(response)
+}
+
+/// Says how many there are on all pages, and whether that is an estimate.
+pub(crate) fn counted(mut response: Response, (count, is_exact): (i64, bool)) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("x-total-count", count.into());
+    if !is_exact {
+        headers.insert("x-total-count-exact", HeaderValue::from_static("false"));
+    }
+    response
 }
 
 /// Names the page that follows.

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use event_store::reader::Progress;
-use event_store::{IdempotencyKey, IfMatch, Metadata, Position};
+use event_store::{IdempotencyKey, IfMatch, Metadata, Position, Request, StreamId};
 
 use crate::auth::Caller;
 use crate::entity_tags::{EntityTag, EntityTags};
@@ -82,6 +82,11 @@ impl Terms {
     /// What the log keeps of the request.
     pub(crate) fn metadata(&self) -> Metadata {
         self.cause.metadata()
+    }
+
+    /// A command as they have it, under a key.
+    pub(crate) fn request<C>(&self, stream: StreamId, command: C, key: Option<IdempotencyKey>) -> Request<C> {
+        Request { if_match: self.if_match.clone(), key, ..Request::on(stream, command, self.metadata()) }
     }
 
     /// Who asks, as the log names it.

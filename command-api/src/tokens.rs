@@ -9,7 +9,7 @@ use domain::Aggregate;
 use domain::ids::CustomerId;
 use domain::token_account::{self, Amount, Command, Movement, REQUEST, Rejection, TokenAccount, Totals};
 use domain::values::Text;
-use event_store::{ClaimValue, Company, ExecuteError, Executed, Position, Request, StreamId, Version};
+use event_store::{ClaimValue, Company, ExecuteError, Executed, Position, StreamId, Version};
 use percent_encoding::utf8_percent_encode;
 use projections::customers::tokens;
 use serde::Serialize;
@@ -227,7 +227,8 @@ async fn history(
     histories::of_stream::<TokenAccount>(&api, &stream(&id), &parameters, &path).await
 }
 
-fn stream(id: &CustomerId) -> StreamId {
+/// The stream of a customer's account.
+pub(crate) fn stream(id: &CustomerId) -> StreamId {
     StreamId::new(TokenAccount::CATEGORY, id.as_str())
 }
 
@@ -249,11 +250,7 @@ async fn moved(
     let key = terms.key(&body.bytes);
     let movement = movement(body.fields, id.clone())?;
     let request_id = movement.request_id.clone();
-    let request = Request {
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(stream(id), command(movement.into()), terms.metadata())
-    };
+    let request = terms.request(stream(id), command(movement.into()), key);
     let refusal = match api.token_accounts.execute_with(request, company).await {
         Ok(Executed { after, last, .. }) => {
             let response = shown(id, after.state.totals(), after.version)?;

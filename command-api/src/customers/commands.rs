@@ -8,11 +8,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::Aggregate;
 use domain::customer::{Account, Command, Customer, Rejection};
 use domain::ids::CustomerId;
 use domain::subscription::{self, Subscription};
-use domain::token_account::{self, TokenAccount};
+use domain::token_account;
 use domain::values::Text;
 use event_store::{
     Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Loaded, Part, Request, StoreError, StreamId,
@@ -33,6 +32,7 @@ use crate::conditions::Terms;
 use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
 use crate::subscriptions;
+use crate::tokens;
 
 /// How a command that leaves a customer is answered.
 #[derive(IntoResponses)]
@@ -69,9 +69,7 @@ pub(super) async fn create(
     let new = fields::creation(body.fields, id)?;
     let request = Request {
         new_stream: true,
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(super::stream(&new.id), Command::Create(new.into()), terms.metadata())
+        ..terms.request(super::stream(&new.id), Command::Create(new.into()), key)
     };
     let executed = api.customers.execute(request).await?;
     let response =
@@ -202,11 +200,7 @@ async fn deleted(api: &Api, id: &CustomerId, terms: &Terms) -> Result<Executed<C
         let subscriptions = subscriptions.unwrap_or_default();
         let company = Company { before: ends(api, &subscriptions).await?, after: vec![closing(api, id)] };
         let command = Command::Delete { subscriptions };
-        let request = Request {
-            if_match: terms.if_match.clone(),
-            key,
-            ..Request::on(super::stream(id), command, terms.metadata())
-        };
+        let request = terms.request(super::stream(id), command, key);
         match api.customers.execute_with(request, company).await {
             Err(ExecuteError::Rejected(Rejection::SubscribedMeanwhile)) => {}
             outcome => return Ok(outcome?),
@@ -219,7 +213,7 @@ async fn deleted(api: &Api, id: &CustomerId, terms: &Terms) -> Result<Executed<C
 async fn ends(api: &Api, ids: &BTreeSet<Uuid>) -> Result<Vec<Part<Rejection>>, ApiError> {
     let active: Vec<(StreamId, Arc<Loaded<Subscription>>)> = stream::iter(ids.iter().copied())
         .map(|id| async move {
-            let stream = StreamId::new(Subscription::CATEGORY, &id.to_string());
+            let stream = subscriptions::stream(id);
             let subscription = api.subscriptions.current(&stream).await?;
             Ok::<_, ApiError>((stream, subscription))
         })
@@ -238,9 +232,8 @@ async fn ends(api: &Api, ids: &BTreeSet<Uuid>) -> Result<Vec<Part<Rejection>>, A
 }
 
 fn closing(api: &Api, id: &CustomerId) -> Part<Rejection> {
-    let stream = StreamId::new(TokenAccount::CATEGORY, id.as_str());
     let command = token_account::Command::Close(id.clone());
-    api.token_accounts.part(stream, command, IfMatch::Any, |_| Rejection::NotFound)
+    api.token_accounts.part(tokens::stream(id), command, IfMatch::Any, |_| Rejection::NotFound)
 }
 
 /// Carries out a command that leaves the customer alive, and answers with it.
@@ -251,11 +244,7 @@ async fn changed(
     terms: &Terms,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let request = Request {
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(super::stream(id), command, terms.metadata())
-    };
+    let request = terms.request(super::stream(id), command, key);
     let executed = api.customers.execute(request).await?;
     let response = shown(StatusCode::OK, &executed)?;
     Ok(tell(api, terms, &executed, response).await)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use domain::customer::{Customer, CustomerType, Rejection, Status};
 use domain::ids::CustomerId;
 use domain::values::Text;
@@ -18,7 +18,7 @@ use super::schemas::CustomerListParameters;
 use crate::Api;
 use crate::answer::{self, COMPONENT};
 use crate::auth::Caller;
-use crate::conditions::{self, MinPosition};
+use crate::conditions::MinPosition;
 use crate::error::ApiError;
 use crate::histories::{self, History, HistoryParameters};
 use crate::openapi::{Freshness, IfNoneMatch, refusals};
@@ -75,7 +75,7 @@ pub(super) async fn list(
     let after = parameters.read("after", &mut wrong, |id| CustomerId::parse(id).map(|it| it.to_string()));
     let paging = Paging::of(&parameters, wrong)?;
     min.wait_for(&api.customers_progress).await?;
-    let (rows, (count, is_exact)) = tokio::try_join!(
+    let (rows, total) = tokio::try_join!(
         customers::page(&api.pool, &filter, after.as_deref(), paging.one_more()),
         customers::count(&api.pool, &filter),
     )?;
@@ -90,13 +90,7 @@ pub(super) async fn list(
         ],
     );
     let body: Vec<_> = rows.iter().map(CustomerBody::of).collect();
-    let mut response = answer::linked(answer::json(StatusCode::OK, &body)?, next)?;
-    let headers = response.headers_mut();
-    headers.insert("x-total-count", count.into());
-    if !is_exact {
-        headers.insert("x-total-count-exact", HeaderValue::from_static("false"));
-    }
-    Ok(response)
+    Ok(answer::counted(answer::linked(answer::json(StatusCode::OK, &body)?, next)?, total))
 }
 
 /// Finds a customer.
@@ -116,13 +110,7 @@ pub(super) async fn by_id(
 ) -> Result<Response, ApiError> {
     min.wait_for(&api.customers_progress).await?;
     let row = found(&api, &id).await?;
-    let mut response = if conditions::has_already(&headers, row.version) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        answer::json(StatusCode::OK, &CustomerBody::of(&row))?
-    };
-    response.headers_mut().insert(header::ETAG, answer::etag(row.version));
-    Ok(response)
+    answer::versioned(&headers, row.version, &CustomerBody::of(&row))
 }
 
 /// A customer of the read model.

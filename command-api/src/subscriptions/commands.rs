@@ -8,8 +8,8 @@ use axum::response::Response;
 use domain::Aggregate;
 use domain::customer;
 use domain::subscription::{self, Command, Rejection, Subscription};
-use domain::token_account::{self, TokenAccount};
-use event_store::{Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Request, StreamId};
+use domain::token_account;
+use event_store::{Company, ExecuteError, Executed, IdempotencyKey, IfMatch, Request};
 use projections::customers::subscriptions::SubscriptionRow;
 use utoipa::IntoResponses;
 use uuid::Uuid;
@@ -24,6 +24,7 @@ use crate::conditions::Terms;
 use crate::customers;
 use crate::error::ApiError;
 use crate::openapi::{CommandHeaders, refusals};
+use crate::tokens;
 
 /// How a command on a subscription is answered.
 #[derive(IntoResponses)]
@@ -62,9 +63,8 @@ pub(super) async fn create(
     // Decided here as well, to know what it brings; what is refused may have been carried out before.
     let events = Subscription::default().decide(command.clone(), now).unwrap_or_default();
     let allocations = subscription::allocations(id, &customer, &events).into_iter().map(|movement| {
-        let stream = StreamId::new(TokenAccount::CATEGORY, customer.as_str());
         let command = token_account::Command::Allocate(movement.into());
-        api.token_accounts.part(stream, command, IfMatch::Any, Rejection::from)
+        api.token_accounts.part(tokens::stream(&customer), command, IfMatch::Any, Rejection::from)
     });
     let subscribe = customer::Command::Subscribe(id);
     let company = Company {
@@ -76,12 +76,7 @@ pub(super) async fn create(
         )],
         after: allocations.collect(),
     };
-    let request = Request {
-        new_stream: true,
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(stream(id), command, terms.metadata())
-    };
+    let request = Request { new_stream: true, ..terms.request(stream(id), command, key) };
     let executed = api.subscriptions.execute_with(request, company).await?;
     let response = shown(StatusCode::CREATED, &executed)?;
     let response = answer::located(response, "/subscriptions", executed.stream.id())?;
@@ -159,11 +154,7 @@ async fn changed(
     terms: &Terms,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let request = Request {
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(stream(id), command, terms.metadata())
-    };
+    let request = terms.request(stream(id), command, key);
     let executed = match api.subscriptions.execute(request).await {
         // Cancelled with its customer, and gone with it.
         Err(ExecuteError::Rejected(Rejection::InvalidState)) => {

@@ -31,7 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queries::history))
 }
 
-fn stream(id: Uuid) -> StreamId {
+/// The stream of a subscription.
+pub(crate) fn stream(id: Uuid) -> StreamId {
     StreamId::new(Subscription::CATEGORY, &id.to_string())
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use domain::subscription::{Rejection, Status, Subscription};
 use percent_encoding::utf8_percent_encode;
 use projections::customers::subscriptions::{self, SubscriptionRow};
@@ -16,7 +16,7 @@ use super::{Key, parse, stream};
 use crate::Api;
 use crate::answer::{self, COMPONENT};
 use crate::auth::Caller;
-use crate::conditions::{self, MinPosition};
+use crate::conditions::MinPosition;
 use crate::customers;
 use crate::error::{ApiError, Detail};
 use crate::histories::{self, History, HistoryParameters};
@@ -98,13 +98,7 @@ pub(super) async fn by_id(
     min.wait_for(&api.customers_progress).await?;
     let row = subscriptions::find(&api.pool, id).await?;
     let row = row.ok_or(ApiError::Subscription(Rejection::NotFound))?;
-    let mut response = if conditions::has_already(&headers, row.version) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        answer::json(StatusCode::OK, &SubscriptionBody::of(&row))?
-    };
-    response.headers_mut().insert(header::ETAG, answer::etag(row.version));
-    Ok(response)
+    answer::versioned(&headers, row.version, &SubscriptionBody::of(&row))
 }
 
 /// What happened to a subscription, the newest first; administrators see that of deleted customers, too.

@@ -69,12 +69,7 @@ pub(super) async fn create(
     let stream = StreamId::new(User::CATEGORY, user.id.as_str());
     let of_customer = |id| customers::there(&api, id, |_| Rejection::NoCustomer);
     let company = user.customer_id.as_ref().map(of_customer).unwrap_or_default();
-    let request = Request {
-        new_stream: true,
-        if_match: terms.if_match.clone(),
-        key,
-        ..Request::on(stream, Command::Create(user.into()), terms.metadata())
-    };
+    let request = Request { new_stream: true, ..terms.request(stream, Command::Create(user.into()), key) };
     let executed = with_password(&api, request, company, password).await?;
     created(&api, &terms, &executed).await
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use domain::ids::is_well_formed;
 use domain::user::Status;
-use domain::values::{Invalid, Sexe, Text};
+use domain::values::{Sexe, Text};
 use futures::{Stream, stream};
 use percent_encoding::utf8_percent_encode;
 use projections::users::{self, Filter, UserRow};
@@ -100,11 +100,12 @@ struct Asked {
 impl Asked {
     fn of(parameters: &Parameters) -> Result<Self, ApiError> {
         let mut wrong = Vec::new();
+        let line = |text: &str| Text::parse(text).map(|it| it.as_str().to_owned());
         let filter = Filter {
-            q: text(parameters, "q", &mut wrong),
-            ministere: text(parameters, "ministere", &mut wrong),
-            sexe: word(parameters, "sexe", Sexe::parse, &mut wrong).map(|it| it.as_str().to_owned()),
-            status: word(parameters, "status", Status::parse, &mut wrong).map(|it| it.as_str().to_owned()),
+            q: parameters.read("q", &mut wrong, line),
+            ministere: parameters.read("ministere", &mut wrong, line),
+            sexe: parameters.read("sexe", &mut wrong, Sexe::parse).map(|it| it.as_str().to_owned()),
+            status: parameters.read("status", &mut wrong, Status::parse).map(|it| it.as_str().to_owned()),
         };
         let limit = parameters.get("limit").and_then(|text| {
             // `parse` alone would take a plus sign.
@@ -136,19 +137,6 @@ impl Asked {
     }
 }
 
-fn text(parameters: &Parameters, name: &'static str, wrong: &mut Vec<Detail>) -> Option<String> {
-    word(parameters, name, Text::parse, wrong).map(|text| text.as_str().to_owned())
-}
-
-fn word<T>(
-    parameters: &Parameters,
-    name: &'static str,
-    parse: fn(&str) -> Result<T, Invalid>,
-    wrong: &mut Vec<Detail>,
-) -> Option<T> {
-    parse(parameters.filled(name)?).map_err(|invalid| wrong.push(Detail::new(name, invalid.to_string()))).ok()
-}
-
 async fn page(
     api: &Api,
     caller: &Caller,
@@ -162,20 +150,11 @@ async fn page(
         users::page(&api.pool, &asked.filter, asked.after.as_deref(), more),
         users::count(&api.pool, &asked.filter),
     )?;
-    let (count, is_exact) = total;
     let shown = &rows[..rows.len().min(limit.into())];
     let body: Vec<_> = shown.iter().map(|row| ProfileBody::seen_by(caller, row)).collect();
-    let mut response = answer::json(StatusCode::OK, &body)?;
-    let headers = response.headers_mut();
-    headers.insert("x-total-count", count.into());
-    if !is_exact {
-        headers.insert("x-total-count-exact", HeaderValue::from_static("false"));
-    }
-    if let Some(last) = shown.last().filter(|_| rows.len() > shown.len()) {
-        let link = format!("<{}>; rel=\"next\"", asked.next(path, limit, &last.id));
-        headers.insert(header::LINK, HeaderValue::try_from(link).map_err(ApiError::internal)?);
-    }
-    Ok(response)
+    let last = shown.last().filter(|_| rows.len() > shown.len());
+    let next = last.map(|last| asked.next(path, limit, &last.id));
+    Ok(answer::counted(answer::linked(answer::json(StatusCode::OK, &body)?, next)?, total))
 }
 
 async fn everyone(pool: PgPool, caller: Caller, asked: Asked) -> Result<Response, ApiError> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use domain::ids::is_well_formed;
 use domain::user::Rejection;
 use projections::users::{self, UserRow};
@@ -17,7 +17,7 @@ use super::profile::ProfileBody;
 use super::schemas::{BatchBody, BatchParameters};
 use crate::auth::Caller;
 use crate::body::JsonObject;
-use crate::conditions::{self, MinPosition};
+use crate::conditions::MinPosition;
 use crate::error::ApiError;
 use crate::openapi::{Freshness, IfNoneMatch, refusals};
 use crate::query::Parameters;
@@ -90,13 +90,7 @@ fn one(api: &Api, caller: &Caller, row: Option<UserRow>, headers: &HeaderMap) ->
     if let Some(cache) = &api.cache {
         cache.was_read(&row.id);
     }
-    let mut response = if conditions::has_already(headers, row.version) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        answer::json(StatusCode::OK, &ProfileBody::seen_by(caller, &row))?
-    };
-    response.headers_mut().insert(header::ETAG, answer::etag(row.version));
-    Ok(response)
+    answer::versioned(headers, row.version, &ProfileBody::seen_by(caller, &row))
 }
 
 /// Finds up to 1000 users by ids or matricules.
