@@ -117,8 +117,8 @@ impl Turn<'_> {
         made.map_err(|error| ApiError::internal(error.to_string()))
     }
 
-    /// Checks a password against what is kept of the right one, if there is one; to find that took `spent`,
-    /// which is made up for.
+    /// Checks a password against what is kept of the right one, if there is one; what had to be done before took
+    /// `spent`, which is made up for.
     pub(crate) async fn check(
         self,
         password: Password,
