@@ -289,10 +289,11 @@ impl<A: Aggregate> AnyAct<A::Rejection> for Act<A> {
 }
 
 /// What becomes of claims.
-struct Claimed<R> {
-    take: Vec<ClaimValue>,
-    refusals: Vec<R>,
-    release: Vec<ClaimValue>,
+pub(crate) struct Claimed<R> {
+    pub(crate) take: Vec<ClaimValue>,
+    /// Those of what is taken, in the same order.
+    pub(crate) refusals: Vec<R>,
+    pub(crate) release: Vec<ClaimValue>,
 }
 
 impl<R> Claimed<R> {
@@ -302,7 +303,7 @@ impl<R> Claimed<R> {
 }
 
 /// What a state takes and gives up that the one before it did not hold, or did; and what its events take for ever.
-fn claims<A: Aggregate>(
+pub(crate) fn claims<A: Aggregate>(
     before: &A,
     after: &A,
     events: &[A::Event],

@@ -17,6 +17,7 @@ mod event;
 mod execute;
 mod fold;
 mod gather;
+mod inbox;
 mod job;
 mod known;
 pub mod postgres;
@@ -25,6 +26,7 @@ mod search;
 mod store;
 mod subscribe;
 mod together;
+mod unit_of_work;
 
 pub use appender::Appender;
 pub use clock::{Clock, FixedClock, IdSource, SystemClock, UuidV7};
@@ -33,6 +35,7 @@ pub use event::{Filter, Metadata, Position, Recorded, StoredEvent, StreamId, Ver
 pub use execute::{Commands, ExecuteError, Executed, IfMatch, Request};
 pub use fold::{Fold, Loaded, Step};
 pub use gather::Gather;
+pub use inbox::{Answer, Delivery, Inbox, Letter, Receipt, Received, Source};
 pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{
@@ -41,3 +44,4 @@ pub use store::{
 };
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};
 pub use together::{Company, Part};
+pub use unit_of_work::{Intake, Outcome, Store, Undecided, UnitOfWork};

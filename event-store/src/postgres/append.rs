@@ -6,10 +6,28 @@ use sqlx::postgres::PgDatabaseError;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::time::{Instant, timeout_at};
 
-use super::batch::Batch;
+use super::batch::{Answer, Batch};
 use super::{PostgresStore, head};
 use crate::event::Position;
 use crate::store::{Appended, Proposal, Seen, StoreError};
+
+/// One statement that appends, and that finds out by itself whether it was carried out before.
+pub(super) trait Call: Sync {
+    type Answer: Send;
+
+    fn send(
+        &self,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Self::Answer, sqlx::Error>> + Send;
+}
+
+impl Call for Batch<'_> {
+    type Answer = Answer;
+
+    async fn send(&self, connection: &mut PgConnection) -> Result<Answer, sqlx::Error> {
+        Batch::send(self, connection).await
+    }
+}
 
 /// From its first sending on: how long a batch may take, and is sent again, until its outcome is known.
 const UNCLEAR_LIMIT: Duration = Duration::from_secs(5);
@@ -35,7 +53,14 @@ impl PostgresStore {
         batch: &[Proposal],
         seen: Option<Seen>,
     ) -> Result<Appended, StoreError> {
-        let call = Batch::of(batch, seen, |claim| self.claim(claim));
+        let answer = self.settle(&Batch::of(batch, seen, |claim| self.claim(claim))).await?;
+        let appended = answer.read(batch)?;
+        self.note(appended.after.map_or(Position::START, |last| last.position));
+        Ok(appended)
+    }
+
+    /// Sends a call until its outcome is known.
+    pub(super) async fn settle<C: Call>(&self, call: &C) -> Result<C::Answer, StoreError> {
         let started = Instant::now();
         let mut sent: Option<Instant> = None;
         let deadline = |sent: Option<Instant>| {
@@ -49,7 +74,7 @@ impl PostgresStore {
                     match timeout_at(deadline(sent), call.send(&mut connection)).await {
                         Ok(Ok(answer)) => {
                             self.appenders.lock().await.push(connection);
-                            return answer.read(batch).map(|appended| self.appended(appended));
+                            return Ok(answer);
                         }
                         Ok(Err(error)) => error,
                         Err(_) => sqlx::Error::PoolTimedOut,
@@ -87,11 +112,10 @@ impl PostgresStore {
         Ok(connection)
     }
 
-    fn appended(&self, appended: Appended) -> Appended {
-        let head = appended.after.map_or(Position::START, |last| last.position);
+    /// Tells of the log's head, which this process has moved.
+    pub(super) fn note(&self, head: Position) {
         head::note(&self.head, head);
         head::note(&self.appended, head);
-        appended
     }
 }
 

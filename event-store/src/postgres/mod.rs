@@ -7,6 +7,7 @@
 mod append;
 mod batch;
 mod copy;
+mod delivery;
 mod head;
 mod read;
 

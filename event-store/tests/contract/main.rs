@@ -7,6 +7,7 @@ mod cases;
 mod commands;
 mod counter;
 mod following;
+mod inbox;
 mod latest;
 mod leaders;
 mod marks;
