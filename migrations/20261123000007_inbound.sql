@@ -15,6 +15,14 @@ CREATE TABLE inbox (
     attempt      uuid         NOT NULL,     -- of the append that came last: sent again, it is known by it
     updated_at   timestamptz  NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
+CREATE INDEX inbox_topic ON inbox (cluster_id, topic);
+
+-- Topics that were made, or found, once: one that is gone is not made again behind anybody's back.
+CREATE TABLE inbound_topics (
+    cluster_id  text  NOT NULL,
+    name        text  NOT NULL,
+    PRIMARY KEY (cluster_id, name)
+);
 
 -- Messages that could not be carried out.
 CREATE TABLE inbound_dead_letters (
@@ -52,13 +60,12 @@ CREATE TABLE inbound_answers (
 
 -- What a poll brought of one partition, in one commit: the commands' events, all or none, as `append_batch` judges
 -- them; how far the partition is judged with it; its dead letters and answers. i_expected is how far it was judged
--- before, NULL for a partition that nobody has read: if that is not so, somebody else has it now, and nothing is
--- stored. With i_letter it is not a partition but a dead letter that is judged again; it must wait still.
+-- before: if that is not so, somebody else has it now, and nothing is stored. With i_letter it is not a partition
+-- but a dead letter that is judged again; it must wait still.
 --
 -- i_attempt tells this append from all others: one that is sent again finds out that it was stored.
 CREATE FUNCTION append_delivery(
-    i_source uuid, i_cluster text, i_topic_id text, i_topic text, i_partition integer,
-    i_expected bigint, i_next bigint, i_attempt uuid, i_letter bigint, i_state text,
+    i_source uuid, i_expected bigint, i_next bigint, i_attempt uuid, i_letter bigint, i_state text,
     d_offset bigint[], d_key uuid[], d_code text[], d_detail text[], d_body bytea[],
     a_offset bigint[], a_topic text[], a_body bytea[],
     c_stream text[], c_base integer[], c_expected integer[], c_known boolean[], c_version integer[],
@@ -87,13 +94,16 @@ DECLARE
     moved          CONSTANT smallint := 3;  -- somebody else has it
     refused        CONSTANT smallint := 4;  -- as the verdicts say
     done_by        uuid;
+    topic          text;
+    partition      integer;
     state          text;
 BEGIN
     -- First of all: whatever is read after this line is committed and stays as it is until we commit.
     PERFORM pg_advisory_xact_lock(7020658226180341);
 
     IF i_letter IS NULL THEN
-        SELECT i.next_offset, i.attempt INTO next_offset, done_by FROM inbox i WHERE i.source = i_source;
+        SELECT i.next_offset, i.attempt, i.topic, i.partition INTO next_offset, done_by, topic, partition
+        FROM inbox i WHERE i.source = i_source;
     ELSE
         SELECT d.state, d.attempt INTO state, done_by FROM inbound_dead_letters d WHERE d.id = i_letter;
     END IF;
@@ -120,16 +130,13 @@ BEGIN
     IF i_letter IS NOT NULL THEN
         UPDATE inbound_dead_letters d
         SET state = i_state, settled_at = clock_timestamp(), attempt = i_attempt WHERE d.id = i_letter;
-    ELSIF i_expected IS NULL THEN
-        INSERT INTO inbox
-        VALUES (i_source, i_cluster, i_topic_id, i_topic, i_partition, i_next, i_attempt);
     ELSE
         UPDATE inbox i SET next_offset = i_next, attempt = i_attempt, updated_at = clock_timestamp()
         WHERE i.source = i_source;
     END IF;
     IF cardinality(d_offset) > 0 THEN
         INSERT INTO inbound_dead_letters (source, topic, partition, "offset", key, code, detail, body)
-        SELECT i_source, i_topic, i_partition, d.*
+        SELECT i_source, topic, partition, d.*
         FROM unnest(d_offset, d_key, d_code, d_detail, d_body) d;
     END IF;
     IF cardinality(a_offset) > 0 THEN

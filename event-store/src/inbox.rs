@@ -27,9 +27,9 @@ pub enum Receipt {
     /// Of messages of a source.
     Messages {
         /// Which.
-        source: Source,
-        /// The number of the first that had no outcome; [`None`] where nobody has read of it.
-        expected: Option<i64>,
+        source: Uuid,
+        /// The number of the first that had no outcome.
+        expected: i64,
         /// The number of the first that has none after it.
         next: i64,
     },
@@ -99,6 +99,12 @@ pub trait Inbox: Send + Sync + 'static {
     /// A lost answer is settled inside, as in [`EventStore::append_seeing`](crate::EventStore::append_seeing).
     async fn receive(&self, batch: &[Proposal], delivery: &Delivery) -> Result<Received, StoreError>;
 
-    /// The number of the first message of each source that has no outcome; [`None`] where nobody has read of it.
+    /// Begins with sources, each at this message, all at once; those that somebody has begun stay where they are.
+    async fn begin(&self, sources: &[(Source, i64)]) -> Result<(), StoreError>;
+
+    /// The ids of the topics of this name that somebody has begun with.
+    async fn topic_ids(&self, cluster: &str, topic: &str) -> Result<Vec<String>, StoreError>;
+
+    /// The number of the first message of each source that has no outcome; [`None`] where nobody has begun.
     async fn received(&self, sources: &[Uuid]) -> Result<Vec<Option<i64>>, StoreError>;
 }

@@ -31,6 +31,38 @@ impl Inbox for PostgresStore {
         }
     }
 
+    async fn begin(&self, sources: &[(Source, i64)]) -> Result<(), StoreError> {
+        let column = |of: fn(&Source) -> &str| sources.iter().map(|(it, _)| of(it)).collect::<Vec<_>>();
+        sqlx::query!(
+            r#"
+            INSERT INTO inbox (source, cluster_id, topic_id, topic, partition, next_offset, attempt)
+            SELECT source, cluster, topic_id, topic, partition, next, source
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::bigint[])
+                 AS begun (source, cluster, topic_id, topic, partition, next)
+            ON CONFLICT (source) DO NOTHING
+            "#,
+            &sources.iter().map(|(it, _)| it.id).collect::<Vec<_>>(),
+            &column(|it| &it.cluster) as _,
+            &column(|it| &it.topic_id) as _,
+            &column(|it| &it.topic) as _,
+            &sources.iter().map(|(it, _)| it.partition).collect::<Vec<_>>(),
+            &sources.iter().map(|(_, next)| *next).collect::<Vec<_>>(),
+        )
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+    }
+
+    async fn topic_ids(&self, cluster: &str, topic: &str) -> Result<Vec<String>, StoreError> {
+        let known = sqlx::query_scalar!(
+            "SELECT DISTINCT topic_id FROM inbox WHERE cluster_id = $1 AND topic = $2",
+            cluster,
+            topic
+        );
+        known.fetch_all(&self.pool).await.map_err(unavailable)
+    }
+
     async fn received(&self, sources: &[Uuid]) -> Result<Vec<Option<i64>>, StoreError> {
         sqlx::query_scalar!(
             r#"
@@ -90,23 +122,18 @@ impl Call for DeliveryCall<'_> {
         let Self { batch, delivery: Delivery { receipt, attempt, letters, answers } } = self;
         let (source, expected, next, letter, state) = match receipt {
             Receipt::Messages { source, expected, next } => {
-                (Some(source), *expected, Some(*next), None, None)
+                (Some(*source), Some(*expected), Some(*next), None, None)
             }
             Receipt::Letter { id, state } => (None, None, None, Some(*id), Some(*state)),
         };
-        let of = |part: fn(&Source) -> &str| source.map(part);
         sqlx::query_as!(
             Answer,
             "SELECT outcome, head, head_event, at, \
                     l_command, l_verdict, l_stream, l_version, l_position, l_recorded_at \
              FROM append_delivery($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                                   $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, \
-                                  $33, $34, $35, $36, $37, $38, $39, $40, $41)",
-            source.map(|source| source.id),
-            of(|source| &source.cluster),
-            of(|source| &source.topic_id),
-            of(|source| &source.topic),
-            source.map(|source| source.partition),
+                                  $33, $34, $35, $36, $37)",
+            source,
             expected,
             next,
             attempt,

@@ -20,8 +20,8 @@ fn source() -> Source {
 }
 
 /// Judges the messages from `expected` up to `next`.
-fn delivery(expected: Option<i64>, next: i64) -> Delivery {
-    let receipt = Receipt::Messages { source: source(), expected, next };
+fn delivery(expected: i64, next: i64) -> Delivery {
+    let receipt = Receipt::Messages { source: source().id, expected, next };
     Delivery { receipt, attempt: UuidV7.next(), letters: Vec::new(), answers: Vec::new() }
 }
 
@@ -30,7 +30,9 @@ fn stream(id: &str) -> StreamId {
 }
 
 async fn intake(pool: &PgPool) -> Intake {
-    Intake::new(crate::store(pool).await, SystemClock, UuidV7)
+    let store = crate::store(pool).await;
+    store.begin(&[(source(), 0)]).await.unwrap();
+    Intake::new(store, SystemClock, UuidV7)
 }
 
 fn begin(intake: &Intake) -> UnitOfWork {
@@ -56,18 +58,19 @@ async fn received(pool: &PgPool) -> Option<i64> {
 
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn what_messages_lead_to_and_how_far_they_are_judged_is_one_commit(pool: PgPool) {
-    let intake = intake(&pool).await;
     assert_eq!(received(&pool).await, None);
+    let intake = intake(&pool).await;
+    assert_eq!(received(&pool).await, Some(0));
     let mut unit = begin(&intake);
     for (id, by) in [("a", 5), ("b", 1), ("a", -2), ("a", 0)] {
         moved(&mut unit, id, by).await;
     }
-    assert_eq!(unit.store(&delivery(None, 14)).await.unwrap(), Outcome::Stored);
+    assert_eq!(unit.store(&delivery(0, 14)).await.unwrap(), Outcome::Stored);
     assert_eq!((balance(&pool, "a").await, balance(&pool, "b").await), (3, 1));
     assert_eq!(received(&pool).await, Some(14));
 
     // Messages that lead to nothing move it as well.
-    assert_eq!(begin(&intake).store(&delivery(Some(14), 20)).await.unwrap(), Outcome::Stored);
+    assert_eq!(begin(&intake).store(&delivery(14, 20)).await.unwrap(), Outcome::Stored);
     assert_eq!(received(&pool).await, Some(20));
     let names: Vec<String> =
         sqlx::query_scalar("SELECT topic || '/' || partition FROM inbox").fetch_all(&pool).await.unwrap();
@@ -81,12 +84,12 @@ async fn who_is_overtaken_stores_nothing(pool: PgPool) {
     let (mut first, mut second) = (begin(&one), begin(&two));
     moved(&mut first, "a", 1).await;
     moved(&mut second, "a", 1).await;
-    assert_eq!(first.store(&delivery(None, 1)).await.unwrap(), Outcome::Stored);
-    assert_eq!(second.store(&delivery(None, 1)).await.unwrap(), Outcome::Moved);
-    for wrong in [None, Some(0), Some(2)] {
+    assert_eq!(first.store(&delivery(0, 1)).await.unwrap(), Outcome::Stored);
+    assert_eq!(second.store(&delivery(0, 1)).await.unwrap(), Outcome::Moved);
+    for wrong in [0, 2] {
         let mut unit = begin(&two);
         moved(&mut unit, "a", 1).await;
-        assert_eq!(unit.store(&delivery(wrong, 9)).await.unwrap(), Outcome::Moved, "{wrong:?}");
+        assert_eq!(unit.store(&delivery(wrong, 9)).await.unwrap(), Outcome::Moved, "{wrong}");
     }
     assert_eq!((balance(&pool, "a").await, received(&pool).await), (1, Some(1)));
 }
@@ -97,7 +100,7 @@ async fn a_delivery_that_is_sent_again_is_stored_once(pool: PgPool) {
     let delivery = Delivery {
         letters: vec![letter(2)],
         answers: vec![Answer { offset: 1, topic: "answers".into(), body: b"a".to_vec() }],
-        ..delivery(None, 3)
+        ..delivery(0, 3)
     };
     for _ in 0..3 {
         let mut unit = begin(&intake);
@@ -122,11 +125,11 @@ async fn what_was_decided_on_is_confirmed_and_so_is_what_was_only_looked_at(pool
         }
         moved(&mut unit, "b", 1).await;
         accounts.execute(request("a", Command::Move(10))).await.unwrap();
-        let expected = received(&pool).await;
-        let next = expected.unwrap_or(0) + 1;
+        let expected = received(&pool).await.unwrap();
+        let next = expected + 1;
         let again = unit.store(&delivery(expected, next)).await.unwrap();
         assert_eq!(again, Outcome::Again(HashSet::new()), "{only_looks}");
-        assert_eq!(received(&pool).await, expected);
+        assert_eq!(received(&pool).await, Some(expected));
 
         let mut unit = begin(&intake);
         assert_eq!(unit.state::<Account>(&stream("a")).await.unwrap().balance, before + 10);
@@ -144,11 +147,11 @@ async fn who_was_taken_for_new_and_is_not_is_read(pool: PgPool) {
     let mut unit = begin(&intake);
     unit.take_for_new::<Account>(&stream("a"));
     moved(&mut unit, "a", 1).await;
-    assert_eq!(unit.store(&delivery(None, 1)).await.unwrap(), Outcome::Again(HashSet::new()));
+    assert_eq!(unit.store(&delivery(0, 1)).await.unwrap(), Outcome::Again(HashSet::new()));
     let mut unit = begin(&intake);
     unit.read::<Account>([stream("a"), stream("b"), stream("a")]).await.unwrap();
     moved(&mut unit, "a", -4 + 1).await;
-    assert_eq!(unit.store(&delivery(None, 1)).await.unwrap(), Outcome::Stored);
+    assert_eq!(unit.store(&delivery(0, 1)).await.unwrap(), Outcome::Stored);
     assert_eq!(balance(&pool, "a").await, 0);
 }
 
@@ -167,7 +170,7 @@ async fn what_is_taken_back_was_never_decided(pool: PgPool) {
     unit.keep();
     // And what nobody kept is not stored.
     unit.decide::<Account>(&stream("a"), Command::Move(100)).await.unwrap();
-    assert_eq!(unit.store(&delivery(None, 1)).await.unwrap(), Outcome::Stored);
+    assert_eq!(unit.store(&delivery(0, 1)).await.unwrap(), Outcome::Stored);
     assert_eq!((balance(&pool, "a").await, balance(&pool, "b").await), (5, 2));
 }
 
@@ -185,7 +188,7 @@ async fn a_value_that_somebody_holds_is_told_and_one_of_the_same_unit_waits(pool
     let collides = unit.decide::<Account>(&stream("c"), numbered("free")).await;
     assert!(matches!(collides, Err(Undecided::Collides)), "{collides:?}");
     let held = ClaimValue { namespace: "number", value: "held".into() };
-    let outcome = unit.store(&delivery(None, 3)).await.unwrap();
+    let outcome = unit.store(&delivery(0, 3)).await.unwrap();
     assert_eq!(outcome, Outcome::Again(HashSet::from([held])));
 
     let Outcome::Again(taken) = outcome else { unreachable!() };
@@ -195,7 +198,7 @@ async fn a_value_that_somebody_holds_is_told_and_one_of_the_same_unit_waits(pool
     assert!(matches!(refused, Err(Undecided::Rejected(Rejection::NumberUsed))), "{refused:?}");
     unit.decide::<Account>(&stream("b"), numbered("free")).await.unwrap();
     unit.keep();
-    assert_eq!(unit.store(&delivery(None, 2)).await.unwrap(), Outcome::Stored);
+    assert_eq!(unit.store(&delivery(0, 2)).await.unwrap(), Outcome::Stored);
     assert_eq!((balance(&pool, "a").await, balance(&pool, "b").await), (0, 1));
 }
 
@@ -207,7 +210,7 @@ fn letter(offset: i64) -> Letter {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn a_dead_letter_is_judged_once_more_and_then_no_more(pool: PgPool) {
     let intake = intake(&pool).await;
-    let put = Delivery { letters: vec![letter(0), letter(1)], ..delivery(None, 2) };
+    let put = Delivery { letters: vec![letter(0), letter(1)], ..delivery(0, 2) };
     assert_eq!(begin(&intake).store(&put).await.unwrap(), Outcome::Stored);
     let ids = "SELECT id FROM inbound_dead_letters WHERE state = 'waiting' ORDER BY id";
     let ids: Vec<i64> = sqlx::query_scalar(ids).fetch_all(&pool).await.unwrap();
@@ -215,7 +218,7 @@ async fn a_dead_letter_is_judged_once_more_and_then_no_more(pool: PgPool) {
         let mut unit = begin(&intake);
         moved(&mut unit, "a", 1).await;
         let receipt = Receipt::Letter { id: ids[0], state: "applied" };
-        let again = Delivery { receipt, ..delivery(None, 0) };
+        let again = Delivery { receipt, ..delivery(0, 0) };
         assert_eq!(unit.store(&again).await.unwrap(), wanted, "{nth}");
     }
     let states = "SELECT state FROM inbound_dead_letters ORDER BY id";
@@ -227,6 +230,7 @@ async fn a_dead_letter_is_judged_once_more_and_then_no_more(pool: PgPool) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn of_many_who_judge_the_same_messages_one_counts(pool: PgPool) {
     let store: Arc<event_store::postgres::PostgresStore> = crate::store(&pool).await;
+    store.begin(&[(source(), 0)]).await.unwrap();
     let judges = (0..16).map(|_| {
         let intake = Intake::new(store.clone(), SystemClock, UuidV7);
         async move {
@@ -234,9 +238,8 @@ async fn of_many_who_judge_the_same_messages_one_counts(pool: PgPool) {
             for number in 0..8 {
                 let mut unit = begin(&intake);
                 moved(&mut unit, &format!("a{}", number % 3), 1).await;
-                let expected = (number > 0).then_some(number);
                 loop {
-                    match unit.store(&delivery(expected, number + 1)).await.unwrap() {
+                    match unit.store(&delivery(number, number + 1)).await.unwrap() {
                         Outcome::Stored => done += 1,
                         Outcome::Moved => {}
                         Outcome::Again(_) => {
@@ -255,4 +258,17 @@ async fn of_many_who_judge_the_same_messages_one_counts(pool: PgPool) {
     assert_eq!((done, received(&pool).await), (8, Some(8)));
     assert_eq!(assert_no_holes(&pool).await, 8);
     assert_eq!(store.head().await.unwrap().get(), 8);
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn whoever_begins_first_says_where(pool: PgPool) {
+    let store = crate::store(&pool).await;
+    let other = Source { id: Uuid::from_u128(8), partition: 4, ..source() };
+    assert!(store.topic_ids("c", "things").await.unwrap().is_empty());
+    store.begin(&[(source(), 40)]).await.unwrap();
+    store.begin(&[(source(), 90), (other.clone(), 5)]).await.unwrap();
+    let received = store.received(&[Uuid::nil(), source().id, other.id]).await.unwrap();
+    assert_eq!(received, [None, Some(40), Some(5)]);
+    assert_eq!(store.topic_ids("c", "things").await.unwrap(), ["t"]);
+    assert!(store.topic_ids("c", "others").await.unwrap().is_empty());
 }
