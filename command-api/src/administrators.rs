@@ -60,8 +60,12 @@ pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
         | Command::RequestVerification { .. }
         | Command::EnableMfa(_)
         | Command::DisableMfa(_)
+        | Command::RegisterDevice(_)
         | Command::Confirm
-        | Command::OfDismissed(_) => Ok(api.users.execute(request).await?),
+        | Command::OfDismissed(_)
+        // Neither of these makes an administrator, or takes one away.
+        | Command::ReplaceRole(_)
+        | Command::OfService(_) => Ok(api.users.execute(request).await?),
         Command::AssignRole(role) | Command::RemoveRole(role) if role.as_str() != RoleName::ADMIN => {
             Ok(api.users.execute(request).await?)
         }

@@ -115,7 +115,9 @@ impl ApiError {
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
             Self::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
             Self::MfaRequired => (StatusCode::UNAUTHORIZED, "MFA_REQUIRED"),
-            Self::Forbidden | Self::StaleLogin => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::Forbidden | Self::StaleLogin | Self::User(Rejection::Protected) => {
+                (StatusCode::FORBIDDEN, "FORBIDDEN")
+            }
             Self::AccountSuspended => (StatusCode::FORBIDDEN, "ACCOUNT_SUSPENDED"),
             Self::User(Rejection::NotFound) => (StatusCode::NOT_FOUND, "USER_NOT_FOUND"),
             Self::User(Rejection::IdTaken)

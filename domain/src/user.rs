@@ -12,7 +12,9 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod address;
+mod devices;
 mod events;
+mod of_service;
 mod profile;
 
 use chrono::{DateTime, Utc};
@@ -23,9 +25,10 @@ use crate::ids::{Matricule, UserId};
 use crate::values::{Email, RoleName, Text, Username};
 
 pub use address::{Address, AddressChanges};
+pub use devices::{DEVICES, Device, Devices};
 pub use events::{
-    AddressDeleted, AddressKept, AdministratorConfirmed, Changes, Deleted, EmailVerified, Event, MfaSwitched,
-    MfaType, NewUser, Registered, RoleAssigned, RoleRemoved, StatusChanged, Verification,
+    AddressDeleted, AddressKept, AdministratorConfirmed, Changes, Deleted, DeviceRegistered, EmailVerified,
+    Event, MfaSwitched, MfaType, NewUser, Registered, RoleAssigned, RoleRemoved, StatusChanged, Verification,
     VerificationRequested,
 };
 pub use profile::{Profile, Status, full_name};
@@ -65,6 +68,9 @@ pub enum Command {
     AssignRole(RoleName),
     /// Takes a role from the user.
     RemoveRole(RoleName),
+    /// Gives the user this role instead of every other [customer role](RoleName::CUSTOMER_ROLES); never
+    /// [`RoleName::ADMIN`].
+    ReplaceRole(RoleName),
     /// Adds an address.
     AddAddress(Box<AddressKept>),
     /// Changes the fields of an address that it names.
@@ -92,6 +98,8 @@ pub enum Command {
     EnableMfa(MfaType),
     /// Notes that a login asks for none any more.
     DisableMfa(MfaType),
+    /// Notes a device that the user has, as it is now.
+    RegisterDevice(Device),
     /// Deletes the user, for good.
     Delete,
     /// Moves the version of an administrator who can act, so that nobody can take the user away any more
@@ -100,6 +108,8 @@ pub enum Command {
     /// A command on an administrator who has left the [set](crate::administrators) of those who can act:
     /// no other takes one away.
     OfDismissed(Box<Command>),
+    /// A command that another service asks for, which has no right over administrators.
+    OfService(Box<Command>),
 }
 
 /// Why a user refuses a command.
@@ -138,6 +148,9 @@ pub enum Rejection {
     /// The user can administrate, and has not left the set of those who can.
     #[error("Un administrateur ne peut être ni supprimé, ni suspendu, ni privé de son rôle sans être démis")]
     Administrator,
+    /// Another service asks for it, and it concerns an administrator.
+    #[error("Un autre service ne peut ni modifier un administrateur, ni donner ou retirer ce rôle")]
+    Protected,
 }
 
 /// What a user is at a moment.
@@ -240,6 +253,9 @@ impl User {
             (Self::Living(_) | Self::Deleted { .. }, Command::Create(_) | Command::Register { .. }) => {
                 Err(Rejection::IdTaken)
             }
+            (Self::Unregistered | Self::Deleted { .. }, Command::OfService(command)) => {
+                self.events_of(*command, at)
+            }
             (Self::Unregistered | Self::Deleted { .. }, _) => Err(Rejection::NotFound),
             (Self::Living(profile), command) => profile.decide(command, at),
         }
@@ -255,5 +271,7 @@ impl User {
 mod invariants;
 #[cfg(test)]
 mod life_tests;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;

@@ -217,6 +217,9 @@ impl RoleName {
     /// The role of those who may do everything.
     pub const ADMIN: &'static str = "admin";
 
+    /// What a user is to its customer: of these roles, other services give one at a time.
+    pub const CUSTOMER_ROLES: [&'static str; 3] = ["CUSTOMER_ADMIN", "CUSTOMER_USER", "MANAGER"];
+
     /// Accepts a letter and at most 63 more letters, digits, `_` and `-`, as it is: case counts.
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';

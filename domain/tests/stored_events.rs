@@ -52,6 +52,7 @@ fn every_field_has_been_stored_once() {
     assert_eq!(fields("user.email.verified"), names::<user::EmailVerified>());
     assert_eq!(fields("user.mfa.enabled"), names::<user::MfaSwitched>());
     assert_eq!(fields("user.mfa.disabled"), names::<user::MfaSwitched>());
+    assert_eq!(fields("user.device.registered"), names::<user::DeviceRegistered>());
     assert_eq!(stored_fields(USER, "user.changed"), names::<user::Changes>());
     assert_eq!(stored_fields(USER, "user.status.changed"), names::<user::StatusChanged>());
     assert_eq!(stored_fields(USER, "user.role.assigned"), names::<user::RoleAssigned>());

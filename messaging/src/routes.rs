@@ -120,8 +120,9 @@ pub fn of_user(step: &Step<User>) -> Vec<Message<'_>> {
             UserEvents(UserEvent::deleted(&before.id, before.status, at)),
             Topic(TopicEvent::user_deleted(before)),
         ],
-        // An event that means nothing to its stream means nothing to others; nor does a version alone.
-        (Event::AdministratorConfirmed(_), _, _)
+        // An event that means nothing to its stream means nothing to others; nor does a version alone, or a
+        // device.
+        (Event::AdministratorConfirmed(_) | Event::DeviceRegistered(_), _, _)
         | (
             Event::Created(_)
             | Event::Registered(_)
@@ -223,6 +224,7 @@ pub fn mail_of_user(event: &Event) -> Option<MailAsked<'_>> {
         | Event::EmailVerified(_)
         | Event::MfaEnabled(_)
         | Event::MfaDisabled(_)
+        | Event::DeviceRegistered(_)
         | Event::Deleted(_) => None,
     }
 }
@@ -264,6 +266,7 @@ pub fn is_in_stream(event: &Event) -> bool {
         | Event::EmailVerified(_)
         | Event::MfaEnabled(_)
         | Event::MfaDisabled(_)
+        | Event::DeviceRegistered(_)
         | Event::AdministratorConfirmed(_) => false,
     }
 }

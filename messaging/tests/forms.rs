@@ -98,6 +98,10 @@ fn deleted() -> Value {
     json!({ "user.deleted": {} })
 }
 
+fn device() -> Value {
+    json!({ "user.device.registered": { "deviceId": "d1", "device": { "platform": "ios" } } })
+}
+
 macro_rules! forms {
     ($($name:ident: $events:expr => $said:literal;)*) => {
         $(#[test]
@@ -285,6 +289,7 @@ app-mobile-service.user.deleted key=u1 ce_id=01946ed5-3780-7000-8000-00000000000
     a_status_of_nobody: [status(json!({ "status": "suspended" }))] => "";
     a_role_of_someone_who_is_gone: [full(), deleted(), assigned("admin"), removed("admin")] => "";
     who_was_confirmed: [full(), assigned("admin"), json!({ "user.administrator.confirmed": {} })] => "";
+    a_device: [full(), device()] => "";
     a_second_deletion: [full(), deleted(), deleted()] => "";
 }
 
@@ -381,6 +386,7 @@ fn any_event() -> impl Strategy<Value = Value> {
         1 => "[a-b]".prop_map(|role| removed(&role)),
         2 => life::any_event(),
         1 => Just(json!({ "user.administrator.confirmed": {} })),
+        1 => Just(device()),
         1 => Just(deleted()),
     ]
 }

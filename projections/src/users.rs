@@ -86,6 +86,7 @@ impl UserRow {
             roles,
             // Nobody looks for users by these.
             addresses: _,
+            devices: _,
             verifications: _,
             email_changes: _,
             is_registering: _,
@@ -171,6 +172,7 @@ fn created(event: &Recorded<Event>) -> Option<UserRow> {
         | Event::EmailVerified(_)
         | Event::MfaEnabled(_)
         | Event::MfaDisabled(_)
+        | Event::DeviceRegistered(_)
         | Event::AdministratorConfirmed(_)
         | Event::Deleted(_) => None,
     }
@@ -190,6 +192,7 @@ fn changed(mut row: UserRow, event: &Recorded<Event>) -> Option<UserRow> {
         | Event::AddressUpdated(_)
         | Event::AddressDeleted(_)
         | Event::VerificationRequested(_)
+        | Event::DeviceRegistered(_)
         | Event::AdministratorConfirmed(_) => {}
         Event::EmailVerified(_) => row.email_verified = true,
         Event::MfaEnabled(_) => row.mfa_enabled = true,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Aggregate;
-use domain::user::{Changes, Command, NewUser, Status, User};
-use domain::values::{RoleName, Text};
+use domain::user::{Changes, Command, Device, NewUser, Status, User};
+use domain::values::{Preferences, RoleName, Text};
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, State, Trouble};
 use event_store::{
@@ -78,17 +78,22 @@ fn create(id: &str, fields: serde_json::Value) -> Command {
     Command::Create(Box::new(serde_json::from_value::<NewUser>(new).unwrap()))
 }
 
-/// A status or a role, as the fields happen to be.
-fn status_or_role(fields: &serde_json::Value) -> Command {
+/// A status, a role or a device, as the fields happen to be.
+fn status_role_or_device(fields: &serde_json::Value) -> Command {
     let role = |name: &str| RoleName::parse(name).unwrap();
-    match fields.to_string().len() % 8 {
+    match fields.to_string().len() % 10 {
         0 => Command::ChangeStatus { to: Status::Suspended, reason: None },
         1 => Command::ChangeStatus { to: Status::Active, reason: Text::parse("assez").ok() },
         2 => Command::RemoveRole(role("admin")),
         3 => Command::RemoveRole(role("B")),
         4 | 5 => Command::AssignRole(role("admin")),
         6 => Command::AssignRole(role("B")),
-        _ => Command::AssignRole(role("a")),
+        7 => Command::AssignRole(role("a")),
+        8 => Command::ReplaceRole(role("MANAGER")),
+        _ => Command::RegisterDevice(Device {
+            device_id: Text::parse("d").unwrap(),
+            device: Preferences::parse(fields.clone()).unwrap(),
+        }),
     }
 }
 
@@ -140,7 +145,7 @@ async fn rows_are_the_fold_of_the_log_whatever_happens(pool: PgPool) {
                         let command = match what {
                             0..2 => create(&ids[user], serde_json::Value::Object(present(&fields))),
                             2..6 => change(fields),
-                            6 => status_or_role(&fields),
+                            6 => status_role_or_device(&fields),
                             _ => Command::Delete,
                         };
                         world.run(&ids[user], command).await;

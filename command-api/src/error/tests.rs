@@ -55,6 +55,7 @@ async fn every_refusal_of_a_user_has_its_code() {
         (Rejection::MatriculeTaken, 409, "MATRICULE_TAKEN"),
         (Rejection::EmailTaken, 409, "EMAIL_TAKEN"),
         (Rejection::UsernameTaken, 409, "USERNAME_TAKEN"),
+        (Rejection::Protected, 403, "FORBIDDEN"),
     ] {
         let (found, _, body) = answered(ApiError::User(rejection.clone())).await;
         assert_eq!(found, status);

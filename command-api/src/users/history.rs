@@ -126,6 +126,7 @@ fn of_user(event: &user::Event) -> serde_json::Result<Value> {
         Event::VerificationRequested(requested) => Ok(json!({ "email": requested.email })),
         Event::EmailVerified(verified) => Ok(json!({ "email": verified.email })),
         Event::MfaEnabled(switched) | Event::MfaDisabled(switched) => serde_json::to_value(switched),
+        Event::DeviceRegistered(registered) => serde_json::to_value(registered),
         Event::AdministratorConfirmed(confirmed) => serde_json::to_value(confirmed),
         Event::Deleted(deleted) => serde_json::to_value(deleted),
     }

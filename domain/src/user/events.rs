@@ -53,6 +53,9 @@ pub enum Event {
     /// A login asks for no second factor any more.
     #[serde(rename = "user.mfa.disabled")]
     MfaDisabled(MfaSwitched),
+    /// The user has this device, as it is now.
+    #[serde(rename = "user.device.registered")]
+    DeviceRegistered(DeviceRegistered),
     /// The user is gone.
     #[serde(rename = "user.deleted")]
     Deleted(Deleted),
@@ -277,6 +280,16 @@ pub struct MfaSwitched {
 pub enum MfaType {
     /// Codes that an app makes of a secret and the time, RFC 6238.
     Totp,
+}
+
+/// A device as it is from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceRegistered {
+    /// Which.
+    pub device_id: Text,
+    /// All of it.
+    pub device: Preferences,
 }
 
 /// Its place in the stream is all there is to it; a struct, so that fields can be added.

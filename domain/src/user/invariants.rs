@@ -82,16 +82,65 @@ fn invariant_every_event_is_named_after_its_category(step: &Step) -> Checked {
     Ok(())
 }
 
-fn invariant_only_a_proof_may_be_two_events(step: &Step) -> Checked {
+fn invariant_only_a_proof_and_another_role_may_be_more_than_one_event(step: &Step) -> Checked {
     let count = step.outcome.iter().flatten().count();
     let of_registration = matches!(&step.before, User::Living(profile) if profile.is_registering)
         && matches!(innermost(&step.command), Command::VerifyEmail { .. });
-    prop_assert!(count <= 1 || count == 2 && of_registration);
+    let of_role = matches!(innermost(&step.command), Command::ReplaceRole(_));
+    prop_assert!(count <= 1 || count == 2 && of_registration || count <= 4 && of_role);
     Ok(())
 }
 
 fn innermost(command: &Command) -> &Command {
-    if let Command::OfDismissed(command) = command { innermost(command) } else { command }
+    if let Command::OfDismissed(command) | Command::OfService(command) = command {
+        innermost(command)
+    } else {
+        command
+    }
+}
+
+fn is_of_service(command: &Command) -> bool {
+    if let Command::OfDismissed(command) = command {
+        return is_of_service(command);
+    }
+    matches!(command, Command::OfService(_))
+}
+
+fn administrator(user: &User) -> Option<&Profile> {
+    match user {
+        User::Living(profile) => Some(&**profile).filter(|it| it.is_administrator()),
+        User::Unregistered | User::Deleted { .. } => None,
+    }
+}
+
+fn invariant_another_service_leaves_administrators_as_they_are(step: &Step) -> Checked {
+    if is_of_service(&step.command) {
+        prop_assert_eq!(administrator(&step.before), administrator(&step.after));
+        prop_assert!(administrator(&step.before).is_none() || step.outcome.is_err());
+    }
+    Ok(())
+}
+
+/// Whatever the role, and whoever asks.
+fn invariant_a_customer_role_stands_alone(step: &Step) -> Checked {
+    if let (Command::ReplaceRole(role), Ok(_), User::Living(before), User::Living(after)) =
+        (innermost(&step.command), &step.outcome, &step.before, &step.after)
+    {
+        let is_other = |it: &&RoleName| !RoleName::CUSTOMER_ROLES.contains(&it.as_str());
+        let expected: BTreeSet<_> = before.roles.iter().filter(is_other).chain([role]).collect();
+        prop_assert_eq!(after.roles.iter().collect::<BTreeSet<_>>(), expected);
+        prop_assert_eq!(before.is_administrator(), after.is_administrator());
+    }
+    Ok(())
+}
+
+fn invariant_there_are_not_too_many_devices(step: &Step) -> Checked {
+    if let User::Living(profile) = &step.after {
+        let distinct: BTreeSet<_> = profile.devices.iter().map(|it| &it.device_id).collect();
+        prop_assert_eq!(distinct.len(), profile.devices.iter().len());
+        prop_assert!(distinct.len() <= DEVICES);
+    }
+    Ok(())
 }
 
 fn invariant_an_event_changes_something(step: &Step) -> Checked {
@@ -109,7 +158,8 @@ fn is_change(command: &Command) -> bool {
         | Command::DeleteAddress(_)
         | Command::VerifyEmail { .. }
         | Command::Confirm
-        | Command::OfDismissed(_) => false,
+        | Command::OfDismissed(_)
+        | Command::OfService(_) => false,
         Command::AddAddress(_)
         | Command::ChangeAddress { .. }
         | Command::RequestVerification { .. }
@@ -118,7 +168,9 @@ fn is_change(command: &Command) -> bool {
         | Command::Change(_)
         | Command::ChangeStatus { .. }
         | Command::AssignRole(_)
-        | Command::RemoveRole(_) => true,
+        | Command::RemoveRole(_)
+        | Command::ReplaceRole(_)
+        | Command::RegisterDevice(_) => true,
     }
 }
 
@@ -196,7 +248,7 @@ proptest! {
             invariant_replayed_state_equals_live_state(step)?;
             invariant_every_event_survives_json(step)?;
             invariant_every_event_is_named_after_its_category(step)?;
-            invariant_only_a_proof_may_be_two_events(step)?;
+            invariant_only_a_proof_and_another_role_may_be_more_than_one_event(step)?;
             invariant_an_event_changes_something(step)?;
             invariant_a_change_asked_for_again_appends_nothing(step)?;
             invariant_a_change_names_only_what_changes(step)?;
@@ -205,6 +257,9 @@ proptest! {
             invariant_no_value_is_claimed_twice(step)?;
             invariant_a_changed_email_is_not_verified(step)?;
             invariant_only_who_was_dismissed_stops_to_administrate(step)?;
+            invariant_another_service_leaves_administrators_as_they_are(step)?;
+            invariant_a_customer_role_stands_alone(step)?;
+            invariant_there_are_not_too_many_devices(step)?;
         }
     }
 
@@ -248,9 +303,20 @@ fn any_command() -> impl Strategy<Value = Command> {
         3 => any_request().prop_map(|request| Command::VerifyEmail { request }),
         1 => Just(Command::EnableMfa(MfaType::Totp)),
         1 => Just(Command::DisableMfa(MfaType::Totp)),
+        2 => any_role().prop_map(Command::ReplaceRole),
+        2 => any_device().prop_map(Command::RegisterDevice),
     ];
-    (command, any::<bool>()).prop_map(|(command, is_dismissed)| {
-        if is_dismissed { Command::OfDismissed(command.into()) } else { command }
+    // As they are, and each way once or inside the other.
+    (command, 0..5_u8).prop_map(|(command, how)| {
+        let dismissed = |command: Command| Command::OfDismissed(command.into());
+        let of_service = |command: Command| Command::OfService(command.into());
+        match how {
+            0 => dismissed(command),
+            1 => of_service(command),
+            2 => of_service(dismissed(command)),
+            3 => dismissed(of_service(command)),
+            _ => command,
+        }
     })
 }
 
@@ -274,6 +340,9 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(email, request)| Event::EmailVerified(EmailVerified { email, request })),
         1 => Just(Event::MfaEnabled(MfaSwitched { mfa_type: MfaType::Totp })),
         1 => Just(Event::MfaDisabled(MfaSwitched { mfa_type: MfaType::Totp })),
+        1 => any_device().prop_map(|Device { device_id, device }| {
+            Event::DeviceRegistered(DeviceRegistered { device_id, device })
+        }),
         1 => Just(Event::Deleted(Deleted {})),
     ]
 }
@@ -392,6 +461,10 @@ fn any_address() -> impl Strategy<Value = AddressKept> {
     })
 }
 
+fn any_device() -> impl Strategy<Value = Device> {
+    (any_text(), any_preferences()).prop_map(|(device_id, device)| Device { device_id, device })
+}
+
 fn any_address_change() -> impl Strategy<Value = (Uuid, AddressChanges)> {
     (any_request(), any_patch(any_text()), option::of(any_text()))
         .prop_map(|(id, label, city)| (id, AddressChanges { label, city, ..AddressChanges::default() }))
@@ -434,7 +507,13 @@ fn any_status() -> impl Strategy<Value = Status> {
 }
 
 fn any_role() -> impl Strategy<Value = RoleName> {
-    prop_oneof![Just(RoleName::admin()), Just(RoleName::parse("MANAGER").unwrap())]
+    prop_oneof![
+        2 => Just(RoleName::ADMIN),
+        2 => Just("MANAGER"),
+        1 => prop::sample::select(RoleName::CUSTOMER_ROLES.as_slice()),
+        1 => Just("auditor"),
+    ]
+    .prop_map(|name| RoleName::parse(name).unwrap())
 }
 
 fn any_sexe() -> impl Strategy<Value = Sexe> {

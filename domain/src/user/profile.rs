@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{
     ADDRESSES, Address, AddressDeleted, AddressKept, AdministratorConfirmed, Changes, Command, Deleted,
-    EmailVerified, Event, MfaSwitched, NewUser, Registered, Rejection, RoleAssigned, RoleRemoved,
-    StatusChanged, Verification, VerificationRequested,
+    Device, DeviceRegistered, Devices, EmailVerified, Event, MfaSwitched, NewUser, Registered, Rejection,
+    RoleAssigned, RoleRemoved, StatusChanged, Verification, VerificationRequested,
 };
 use crate::ids::{CustomerId, Matricule, UserId};
 use crate::mail;
@@ -57,6 +57,8 @@ pub struct Profile {
     pub roles: BTreeSet<RoleName>,
     /// Where the user can be found or written to.
     pub addresses: BTreeMap<Uuid, Address>,
+    /// The devices the user has registered.
+    pub devices: Devices,
     /// Mails whose link proves the e-mail address, oldest first.
     pub verifications: Vec<Verification>,
     /// How often the user got another e-mail address.
@@ -147,6 +149,7 @@ impl Profile {
             mfa_enabled: false,
             roles: BTreeSet::new(),
             addresses: BTreeMap::new(),
+            devices: Devices::default(),
             verifications: Vec::new(),
             email_changes: 0,
             is_registering: false,
@@ -165,7 +168,10 @@ impl Profile {
     /// What a command says of a living user.
     pub(super) fn decide(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         let event = match command {
-            Command::OfDismissed(command) => return self.decide(*command, at),
+            Command::OfService(command) if self.is_protected_from(&command) => {
+                return Err(Rejection::Protected);
+            }
+            Command::OfDismissed(command) | Command::OfService(command) => return self.decide(*command, at),
             Command::Create(_) | Command::Register { .. } => return Err(Rejection::IdTaken),
             Command::Change(changes) => {
                 Some(changes.against(self)).filter(|it| !it.is_empty()).map(|it| Event::Changed(it.into()))
@@ -179,6 +185,7 @@ impl Profile {
             Command::RemoveRole(role) => {
                 self.roles.contains(&role).then_some(Event::RoleRemoved(RoleRemoved { role }))
             }
+            Command::ReplaceRole(role) => return self.replace_role(&role),
             Command::AddAddress(added) if self.addresses.contains_key(&added.address_id) => None,
             Command::AddAddress(_) if self.addresses.len() >= ADDRESSES => {
                 return Err(Rejection::TooManyAddresses);
@@ -207,12 +214,27 @@ impl Profile {
             Command::DisableMfa(mfa_type) => {
                 self.mfa_enabled.then_some(Event::MfaDisabled(MfaSwitched { mfa_type }))
             }
+            Command::RegisterDevice(Device { device_id, device }) => (self.devices.get(&device_id)
+                != Some(&device))
+            .then_some(Event::DeviceRegistered(DeviceRegistered { device_id, device })),
             Command::Confirm => {
                 self.can_administrate().then_some(Event::AdministratorConfirmed(AdministratorConfirmed {}))
             }
             Command::Delete => Some(Event::Deleted(Deleted {})),
         };
         Ok(event.into_iter().collect())
+    }
+
+    fn replace_role(&self, role: &RoleName) -> Result<Vec<Event>, Rejection> {
+        if role.as_str() == RoleName::ADMIN {
+            return Err(Rejection::Protected);
+        }
+        let is_other = |it: &&RoleName| *it != role && RoleName::CUSTOMER_ROLES.contains(&it.as_str());
+        let removed = self.roles.iter().filter(is_other);
+        let removed = removed.map(|role| Event::RoleRemoved(RoleRemoved { role: role.clone() }));
+        let is_missing = !self.roles.contains(role);
+        let assigned = is_missing.then(|| Event::RoleAssigned(RoleAssigned { role: role.clone() }));
+        Ok(removed.chain(assigned).collect())
     }
 
     /// Whoever registered may log in from then on.
@@ -259,6 +281,9 @@ impl Profile {
             }
             Event::MfaEnabled(MfaSwitched { .. }) => self.mfa_enabled = true,
             Event::MfaDisabled(MfaSwitched { .. }) => self.mfa_enabled = false,
+            Event::DeviceRegistered(DeviceRegistered { device_id, device }) => {
+                self.devices.register(Device { device_id: device_id.clone(), device: device.clone() });
+            }
             // The first two `decide` never says of a living user, the last is the user's own.
             Event::Created(_)
             | Event::Registered(_)

@@ -64,6 +64,7 @@ fn shuts_out(event: &user::Event) -> bool {
         | user::Event::EmailVerified(_)
         | user::Event::MfaEnabled(_)
         | user::Event::MfaDisabled(_)
+        | user::Event::DeviceRegistered(_)
         | user::Event::Changed(_)
         | user::Event::RoleAssigned(_)
         | user::Event::RoleRemoved(_)
