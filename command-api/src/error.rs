@@ -332,7 +332,15 @@ impl Told for access::Rejection {
 
 impl Told for customer::Rejection {
     fn told(self) -> ApiError {
-        ApiError::Customer(self)
+        match self {
+            Self::ProfileTooLarge => ApiError::invalid("profile", self.to_string()),
+            Self::NotFound
+            | Self::IdTaken
+            | Self::InvalidState
+            | Self::TooManySubscriptions
+            | Self::SubscribedMeanwhile
+            | Self::Known => ApiError::Customer(self),
+        }
     }
 }
 

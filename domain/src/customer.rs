@@ -12,6 +12,7 @@
 // A new event has to be given its meaning here before anything compiles.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod accounting;
 mod events;
 
 use std::collections::BTreeSet;
@@ -20,12 +21,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Claim};
 use crate::ids::CustomerId;
-use crate::values::{Details, Email, Invalid, Preferences, Text};
+use crate::values::{Details, Email, Invalid, Patch, Preferences, Text};
 
+pub use accounting::{AccountingKind, Entry, REQUEST, request};
 pub use events::{
-    Changes, Deleted, Event, NewCustomer, PaymentMethod, Reactivated, Subscribed, Suspended, Validated,
+    AccountingRecorded, Changes, Deleted, Event, NewCustomer, PaymentMethod, Reactivated, Subscribed,
+    Suspended, Validated,
 };
 
 /// How many subscriptions a customer may have had: all that are active end in one append with it.
@@ -61,6 +64,11 @@ pub enum Command {
     },
     /// Makes sure that there is such a customer, for what is carried out together with it.
     Confirm,
+    /// Merges these fields into the profile: one that is `null` goes, any other takes the place of what has
+    /// its name.
+    MergeProfile(Details),
+    /// Notes what the accounting service has to tell of the customer, once.
+    Record(Box<Entry>),
     /// Notes that the customer has a subscription more.
     Subscribe(Uuid),
     /// Deletes the customer, for good.
@@ -88,6 +96,12 @@ pub enum Rejection {
     /// It has a subscription that the deletion does not know of.
     #[error("Le client vient de recevoir un abonnement")]
     SubscribedMeanwhile,
+    /// There would be more to say of it than can be.
+    #[error("Le profil d'un client a 64 Kio au plus")]
+    ProfileTooLarge,
+    /// A request of that id was noted before.
+    #[error("Cette demande a déjà été exécutée")]
+    Known,
 }
 
 /// What a customer is at a moment.
@@ -232,6 +246,19 @@ impl Aggregate for Customer {
             (state @ (Self::Unknown | Self::Deleted), _) => state,
         }
     }
+
+    fn marks(event: &Event) -> Vec<Claim<'_, Rejection>> {
+        match event {
+            Event::AccountingRecorded(recorded) => vec![recorded.mark()],
+            Event::Created(_)
+            | Event::Changed(_)
+            | Event::Validated(_)
+            | Event::Suspended(_)
+            | Event::Reactivated(_)
+            | Event::Subscribed(_)
+            | Event::Deleted(_) => vec![],
+        }
+    }
 }
 
 impl Customer {
@@ -270,9 +297,10 @@ impl Account {
         match (self.status, command) {
             (_, Command::Create(_)) => Err(Rejection::IdTaken),
             (_, Command::Confirm) => Ok(vec![]),
-            (_, Command::Change(changes)) => {
-                let changes = changes.against(self);
-                Ok(if changes.is_empty() { vec![] } else { vec![Event::Changed(changes.into())] })
+            (_, Command::Change(changes)) => Ok(self.change(*changes)),
+            (_, Command::MergeProfile(update)) => self.merge_profile(&update),
+            (_, Command::Record(entry)) => {
+                Ok(vec![Event::AccountingRecorded(entry.of(self.id.clone()).into())])
             }
             (Status::Pending, Command::Validate { admin_id, notes }) => {
                 Ok(vec![Event::Validated(Validated { admin_id, notes })])
@@ -298,6 +326,21 @@ impl Account {
         }
     }
 
+    fn change(&self, changes: Changes) -> Vec<Event> {
+        let changes = changes.against(self);
+        if changes.is_empty() { vec![] } else { vec![Event::Changed(changes.into())] }
+    }
+
+    fn merge_profile(&self, update: &Details) -> Result<Vec<Event>, Rejection> {
+        let before = self.profile.clone().unwrap_or_default();
+        let after = before.merged_with(update).map_err(|_| Rejection::ProfileTooLarge)?;
+        // None, and one of which there is nothing to say, are the same here.
+        if after == before {
+            return Ok(vec![]);
+        }
+        Ok(self.change(Changes { profile: Patch::Set(after), ..Changes::default() }))
+    }
+
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::Changed(changes) => changes.apply_to(self),
@@ -306,8 +349,9 @@ impl Account {
             Event::Subscribed(Subscribed { subscription_id }) => {
                 self.subscriptions.insert(*subscription_id);
             }
-            // `decide` never says the first of a living customer; the last is the customer's own.
-            Event::Created(_) | Event::Deleted(_) => {}
+            // `decide` never says the first of a living customer; the second only tells, and the last is the
+            // customer's own.
+            Event::Created(_) | Event::AccountingRecorded(_) | Event::Deleted(_) => {}
         }
     }
 }

@@ -74,6 +74,7 @@ fn every_field_of_customers_has_been_stored_once() {
     assert_eq!(fields("customer.suspended"), names::<customer::Suspended>());
     assert_eq!(fields("customer.reactivated"), names::<customer::Reactivated>());
     assert_eq!(fields("customer.subscribed"), names::<customer::Subscribed>());
+    assert_eq!(fields("customer.accounting.recorded"), names::<customer::AccountingRecorded>());
     assert_eq!(fields("customer.deleted"), names::<customer::Deleted>());
     let fields = |event| stored_fields(SUBSCRIPTION, event);
     assert_eq!(fields("subscription.created"), names::<subscription::NewSubscription>());

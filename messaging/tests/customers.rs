@@ -95,6 +95,12 @@ fn deleted() -> Value {
     json!({ "customer.deleted": {} })
 }
 
+fn accounting() -> Value {
+    json!({ "customer.accounting.recorded": {
+        "customerId": "c1", "kind": "payment_record", "data": { "amount": 5 }, "requestId": "r1",
+    } })
+}
+
 fn subscribed() -> Value {
     json!({ "subscription.created": {
         "subscriptionId": SUBSCRIPTION, "customerId": "c1", "planId": "basic", "tokensPerPeriod": 5,
@@ -194,6 +200,7 @@ fn what_others_tell_of_has_no_message() {
         of_customer(&[full(), json!({ "customer.subscribed": { "subscriptionId": SUBSCRIPTION } })]),
         none
     );
+    assert_eq!(of_customer(&[full(), accounting()]), none);
     let started =
         json!({ "subscription.period.started": { "startsAt": "2026-11-23T10:00:00Z", "tokens": 5 } });
     assert_eq!(of_subscription(&[subscribed(), started]), none);

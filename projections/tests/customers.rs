@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
-use domain::customer::{self, Customer};
+use domain::customer::{self, AccountingKind, Customer, Entry};
 use domain::subscription::{self, Subscription};
 use domain::token_account::{self, Movement, TokenAccount};
+use domain::values::Details;
 use event_store::postgres::PostgresStore;
 use event_store::{
     Appender, Commands, EventStore, IdSource, Loaded, MIGRATOR, Metadata, Position, Request, StreamId,
@@ -273,7 +274,18 @@ async fn step(world: &World, what: u8, n: u32, fields: Value, customer: &str, su
             let (start, end) = ("2026-01-02T00:00:00.123456789Z", "2026-01-05T00:00:00.987654321Z");
             world.subscription(subscription, subscribe(subscription, customer, start, end, &more)).await;
         }
-        2 | 3 => world.customer(customer, change(fields)).await,
+        2 => world.customer(customer, change(fields)).await,
+        3 => {
+            let details = Details::parse(fields).unwrap();
+            let entry = Entry {
+                kind: AccountingKind::PaymentRecord,
+                data: details.clone(),
+                service: None,
+                request_id: text(&format!("r-{n}")),
+            };
+            world.customer(customer, customer::Command::Record(entry.into())).await;
+            world.customer(customer, customer::Command::MergeProfile(details)).await;
+        }
         4 => {
             let validate = customer::Command::Validate { admin_id: admin_id(), notes: None };
             world.customer(customer, validate).await;

@@ -62,3 +62,12 @@ async fn every_refusal_of_a_user_has_its_code() {
         assert_eq!(body, format!(r#"{{"success":false,"message":"{rejection}","code":"{code}"}}"#));
     }
 }
+
+#[tokio::test]
+async fn what_may_not_be_said_of_a_customer_is_a_bad_field_and_what_was_said_before_a_conflict() {
+    let (status, _, body) = answered(customer::Rejection::ProfileTooLarge.told()).await;
+    assert_eq!(status, 400);
+    assert!(body.contains(r#""details":[{"field":"profile","message":"Le profil"#), "{body}");
+    let (status, _, body) = answered(customer::Rejection::Known.told()).await;
+    assert!(status == 409 && body.contains("INVALID_STATE"), "{body}");
+}

@@ -22,6 +22,7 @@ mod log;
 mod mail_links;
 mod mfa;
 mod mfa_logins;
+mod of_services;
 mod openapi;
 mod queries;
 mod registration;

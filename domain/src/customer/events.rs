@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Account, CustomerType};
+use super::{Account, AccountingKind, CustomerType};
 use crate::ids::CustomerId;
 use crate::values::{Details, Email, Invalid, Patch, Preferences, Text};
 
@@ -29,6 +29,9 @@ pub enum Event {
     /// The customer has a subscription more; the subscription's own stream says which.
     #[serde(rename = "customer.subscribed")]
     Subscribed(Subscribed),
+    /// The accounting service has something to tell of the customer.
+    #[serde(rename = "customer.accounting.recorded")]
+    AccountingRecorded(Box<AccountingRecorded>),
     /// The customer is gone.
     #[serde(rename = "customer.deleted")]
     Deleted(Deleted),
@@ -212,6 +215,23 @@ pub struct Reactivated {
 pub struct Subscribed {
     /// Which.
     pub subscription_id: Uuid,
+}
+
+/// Something of the accounts, of which each request tells once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountingRecorded {
+    /// Of which customer.
+    pub customer_id: CustomerId,
+    /// What it is.
+    pub kind: AccountingKind,
+    /// All there is to say of it.
+    pub data: Details,
+    /// Which service tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Text>,
+    /// What tells it from others of this customer and kind.
+    pub request_id: Text,
 }
 
 /// Nothing more is known of a deletion; a struct, so that fields can be added.

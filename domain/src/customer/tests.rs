@@ -130,6 +130,96 @@ fn there_are_at_most_ten_thousand_subscriptions() {
         .then_rejected(Rejection::TooManySubscriptions);
 }
 
+fn entry(kind: AccountingKind, request_id: &str) -> Entry {
+    Entry {
+        kind,
+        data: details(json!({ "amount": 12 })),
+        service: Some(text("accounting-service")),
+        request_id: text(request_id),
+    }
+}
+
+fn recorded(kind: AccountingKind, request_id: &str) -> Event {
+    let Entry { kind, data, service, request_id } = entry(kind, request_id);
+    let customer_id = kivu().id;
+    Event::AccountingRecorded(AccountingRecorded { customer_id, kind, data, service, request_id }.into())
+}
+
+fn details(value: serde_json::Value) -> Details {
+    Details::parse(value).unwrap()
+}
+
+fn merge(value: serde_json::Value) -> Command {
+    Command::MergeProfile(details(value))
+}
+
+fn profile(value: serde_json::Value) -> Event {
+    Event::Changed(Changes { profile: Patch::Set(details(value)), ..Changes::default() }.into())
+}
+
+#[test]
+fn what_the_accounts_tell_is_noted_and_changes_nothing() {
+    use AccountingKind::{InvoiceRequest, PaymentRecord};
+    let record = |kind| Command::Record(entry(kind, "r 1").into());
+    for kind in [InvoiceRequest, PaymentRecord] {
+        given::<Customer>([created()]).when(record(kind)).then_events([recorded(kind, "r 1")]);
+        given::<Customer>([]).when(record(kind)).then_rejected(Rejection::NotFound);
+    }
+    let before = [created(), validated()];
+    let after = [before.as_slice(), &[recorded(PaymentRecord, "r 1")]].concat();
+    assert_eq!(given::<Customer>(after).state(), given::<Customer>(before).state());
+}
+
+#[test]
+fn a_request_of_the_accounts_counts_once_of_its_customer_and_kind() {
+    for (kind, value) in [
+        (AccountingKind::InvoiceRequest, "c-1/invoice_request/r/1"),
+        (AccountingKind::PaymentRecord, "c-1/payment_record/r/1"),
+    ] {
+        let event = recorded(kind, "r/1");
+        assert_eq!(Customer::marks(&event), [Claim::new(REQUEST, value, Rejection::Known)]);
+        assert_eq!(AccountingKind::parse(kind.as_str()), Ok(kind));
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+    }
+    assert!(AccountingKind::parse("billing_update").is_err());
+    assert_eq!(Customer::marks(&created()), []);
+}
+
+#[test]
+fn what_is_merged_into_a_profile_replaces_field_by_field() {
+    let before = [created(), profile(json!({ "a": 1, "b": { "c": 1, "d": 2 }, "e": null }))];
+    given::<Customer>(before.clone())
+        .when(merge(json!({ "a": null, "b": { "c": 3 }, "f": [1] })))
+        .then_events([profile(json!({ "b": { "c": 3 }, "e": null, "f": [1] }))]);
+    given::<Customer>(before.clone())
+        .when(merge(json!({ "a": null, "b": null, "e": null })))
+        .then_events([profile(json!({}))]);
+    for nothing in [json!({}), json!({ "a": 1 }), json!({ "x": null, "b": { "d": 2, "c": 1 } })] {
+        given::<Customer>(before.clone()).when(merge(nothing)).then_events([]);
+    }
+    given::<Customer>([]).when(merge(json!({ "a": 1 }))).then_rejected(Rejection::NotFound);
+}
+
+#[test]
+fn who_has_no_profile_gets_one_of_what_is_merged() {
+    given::<Customer>([created()]).when(merge(json!({ "a": 1 }))).then_events([profile(json!({ "a": 1 }))]);
+    for nothing in [json!({}), json!({ "a": null })] {
+        given::<Customer>([created()]).when(merge(nothing)).then_events([]);
+    }
+}
+
+#[test]
+fn what_is_merged_may_not_make_a_profile_too_large() {
+    let half = "x".repeat(Details::MAX_BYTES / 2);
+    let before = [created(), profile(json!({ "a": half }))];
+    given::<Customer>(before.clone())
+        .when(merge(json!({ "b": half })))
+        .then_rejected(Rejection::ProfileTooLarge);
+    given::<Customer>(before)
+        .when(merge(json!({ "b": half, "a": null })))
+        .then_events([profile(json!({ "b": half }))]);
+}
+
 #[test]
 fn a_payment_method_is_a_name_or_an_object() {
     let object = json!({"type": "card", "last4": "4242"});

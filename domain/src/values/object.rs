@@ -38,6 +38,19 @@ impl<const KIB: usize> Object<KIB> {
         }
     }
 
+    /// This object with the fields of `update` in the place of its own; one that is `null` there goes.
+    pub fn merged_with(&self, update: &Self) -> Result<Self, Invalid> {
+        let mut merged = self.0.clone();
+        for (key, value) in &update.0 {
+            if value.is_null() {
+                merged.remove(key);
+            } else {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+        Self::parse(Value::Object(merged))
+    }
+
     /// The object.
     #[must_use]
     pub fn as_map(&self) -> &Map<String, Value> {

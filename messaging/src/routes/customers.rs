@@ -29,8 +29,9 @@ pub fn of_customer(step: &Step<Customer>) -> Option<TopicEvent<'_>> {
         (Event::Deleted(Deleted {}), Customer::Living(account), _) => {
             (account, CustomerEvent::deleted(&account.id))
         }
-        // Of a subscription more its own stream tells; what means nothing to its stream means nothing to others.
-        (Event::Subscribed(_), _, _)
+        // Of a subscription more its own stream tells, of the accounts the service that keeps them; what means
+        // nothing to its stream means nothing to others.
+        (Event::Subscribed(_) | Event::AccountingRecorded(_), _, _)
         | (Event::Created(_) | Event::Changed(_), _, Customer::Unknown | Customer::Deleted)
         | (
             Event::Validated(_) | Event::Suspended(_) | Event::Reactivated(_) | Event::Deleted(_),

@@ -65,6 +65,7 @@ fn any_customer() -> impl Strategy<Value = Value> {
         }),
         2 => select(vec![validated(), suspended(), reactivated(), deleted()]),
         1 => Just(json!({ "customer.subscribed": { "subscriptionId": SUBSCRIPTION } })),
+        1 => Just(accounting()),
     ]
 }
 
