@@ -114,6 +114,7 @@ impl Founder {
             telephone: None,
             preferences: None,
             customer_id: None,
+            role: None,
             customer_name: None,
             user_type: None,
             is_company_owner: false,

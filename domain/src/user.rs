@@ -245,6 +245,12 @@ impl User {
     fn events_of(&self, command: Command, at: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         match (self, command) {
             (_, Command::OfDismissed(command)) => self.events_of(*command, at),
+            // Who becomes an administrator enters a set of them, which no creation does.
+            (Self::Unregistered, Command::Create(user) | Command::Register { user, .. })
+                if user.makes_administrator() =>
+            {
+                Err(Rejection::Protected)
+            }
             (Self::Unregistered, Command::Create(user)) => Ok(vec![Event::Created(user)]),
             (Self::Unregistered, Command::Register { user, request }) => {
                 let verification = Verification { request, at, password_changes: 0 };

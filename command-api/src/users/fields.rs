@@ -74,6 +74,7 @@ pub(super) fn creation(
         telephone: set(telephone),
         preferences: set(preferences),
         customer_id,
+        role: None,
         customer_name: None,
         user_type: set(user_type),
         is_company_owner: is_company_owner.unwrap_or_default(),

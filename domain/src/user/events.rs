@@ -108,6 +108,9 @@ pub struct NewUser {
     /// Whether the customer's company is the user's own.
     #[serde(default)]
     pub is_company_owner: bool,
+    /// The role that the user has from the start, where another service says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
 }
 
 /// A user who registered.

@@ -365,11 +365,12 @@ fn any_new_user() -> impl Strategy<Value = NewUser> {
         option::of(Just(CustomerId::parse("c-1").unwrap())),
         option::of(any_user_type()),
         any::<bool>(),
+        option::of(any_role()),
     );
     (names, rest).prop_map(
         |(
             (id, matricule, nom, prenom, ministere, email, username),
-            (avatar, sexe, telephone, preferences, customer_id, user_type, is_company_owner),
+            (avatar, sexe, telephone, preferences, customer_id, user_type, is_company_owner, role),
         )| NewUser {
             id,
             matricule,
@@ -386,6 +387,7 @@ fn any_new_user() -> impl Strategy<Value = NewUser> {
             customer_name: None,
             user_type,
             is_company_owner,
+            role,
         },
     )
 }

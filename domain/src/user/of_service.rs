@@ -1,12 +1,19 @@
 //! What other services may not ask of users: anything of administrators.
 
-use super::{Command, Profile};
+use super::{Command, NewUser, Profile};
 use crate::values::RoleName;
 
 impl Profile {
     /// Whether another service may not ask this of the user.
     pub(super) fn is_protected_from(&self, command: &Command) -> bool {
         command.is_of_admin() || (self.is_administrator() && !command.is_first())
+    }
+}
+
+impl NewUser {
+    /// Whether it would be one.
+    pub(super) fn makes_administrator(&self) -> bool {
+        self.role.as_ref().is_some_and(|role| role.as_str() == RoleName::ADMIN)
     }
 }
 
@@ -22,10 +29,9 @@ impl Command {
             Self::AssignRole(role) | Self::RemoveRole(role) | Self::ReplaceRole(role) => {
                 role.as_str() == RoleName::ADMIN
             }
+            Self::Create(user) | Self::Register { user, .. } => user.makes_administrator(),
             Self::OfDismissed(command) | Self::OfService(command) => command.is_of_admin(),
-            Self::Create(_)
-            | Self::Register { .. }
-            | Self::Change(_)
+            Self::Change(_)
             | Self::ChangeStatus { .. }
             | Self::AddAddress(_)
             | Self::ChangeAddress { .. }

@@ -147,7 +147,7 @@ impl Profile {
             status: Status::Active,
             email_verified: false,
             mfa_enabled: false,
-            roles: BTreeSet::new(),
+            roles: user.role.into_iter().collect(),
             addresses: BTreeMap::new(),
             devices: Devices::default(),
             verifications: Vec::new(),

@@ -153,3 +153,14 @@ fn of_too_many_devices_the_one_registered_longest_ago_goes() {
     let expected = [devices(&mut (3..=DEVICES)), vec![device(1, 2), device(DEVICES + 1, 1)]].concat();
     assert_eq!(known(again), expected);
 }
+
+#[test]
+fn a_user_may_be_created_with_a_role_but_not_as_an_administrator() {
+    let with = |name: &str| Command::Create(NewUser { role: Some(role(name)), ..awa() }.into());
+    let created = |name: &str| Event::Created(NewUser { role: Some(role(name)), ..awa() }.into());
+    for ask in [|it| it, of_service] {
+        given::<User>([]).when(ask(with("MANAGER"))).then_events([created("MANAGER")]);
+        given::<User>([]).when(ask(with(RoleName::ADMIN))).then_rejected(Rejection::Protected);
+    }
+    assert_eq!(given::<User>([created("MANAGER")]).state().active().map(|it| it.roles.len()), Some(1));
+}

@@ -37,6 +37,7 @@ pub(super) fn awa() -> NewUser {
         customer_name: None,
         user_type: None,
         is_company_owner: false,
+        role: None,
     }
 }
 
