@@ -19,23 +19,38 @@ impl SigningKey {
     /// Reads a key in hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "an even number of hexadecimal digits, at least 64 (32 bytes), as `openssl rand -hex 32` makes them";
-        let digits: Option<Vec<u8>> = text.chars().map(|it| u8::try_from(it.to_digit(16)?).ok()).collect();
-        let digits =
-            digits.filter(|it| it.len().is_multiple_of(2) && it.len() >= 2 * MIN_BYTES).ok_or(FORM)?;
-        Ok(Self(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()))
+        bytes(text).filter(|it| it.len() >= MIN_BYTES).map(Self).ok_or(FORM)
     }
 
     /// The signature of a message: HMAC-SHA256 over `ce_id`, `ce_time` and the value, line feeds between
     /// them, in lower-case hexadecimal digits.
     #[must_use]
     pub fn sign(&self, id: &str, time: &str, value: &[u8]) -> String {
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+        let bytes = self.mac(id, time, value).finalize().into_bytes();
+        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    }
+
+    /// Whether this is the signature of a message, found out in the same time for every wrong one.
+    #[must_use]
+    pub fn verify(&self, id: &str, time: &str, value: &[u8], signature: &str) -> bool {
+        bytes(signature).is_some_and(|bytes| self.mac(id, time, value).verify_slice(&bytes).is_ok())
+    }
+
+    fn mac(&self, id: &str, time: &str, value: &[u8]) -> Hmac<Sha256> {
         let mut mac = mac(&self.0);
         for part in [id.as_bytes(), b"\n", time.as_bytes(), b"\n", value] {
             mac.update(part);
         }
-        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-        mac.finalize().into_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        mac
     }
+}
+
+/// What hexadecimal digits stand for.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|it| u8::try_from(it.to_digit(16)?).ok()).collect();
+    let digits = digits.filter(|it| it.len().is_multiple_of(2))?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 impl fmt::Debug for SigningKey {
@@ -63,6 +78,22 @@ mod tests {
             signature.as_deref(),
             Some("08a2f8b22b3b3c39397344c6c2e9cbdf1e7a3d672cab9703582357ab6a6983df")
         );
+    }
+
+    #[test]
+    fn a_signature_verifies_for_what_was_signed_alone() {
+        let key = SigningKey::parse(&"0b".repeat(32)).unwrap();
+        let signature = key.sign("e1", "now", b"value");
+        assert!(key.verify("e1", "now", b"value", &signature));
+        assert!(key.verify("e1", "now", b"value", &signature.to_uppercase()));
+        let other = SigningKey::parse(&"0c".repeat(32)).unwrap();
+        assert!(!other.verify("e1", "now", b"value", &signature));
+        assert!(!key.verify("e2", "now", b"value", &signature));
+        assert!(!key.verify("e1", "then", b"value", &signature));
+        assert!(!key.verify("e1", "now", b"values", &signature));
+        for wrong in ["", "0", &signature[..62], &format!("{signature}00"), "é"] {
+            assert!(!key.verify("e1", "now", b"value", wrong), "{wrong}");
+        }
     }
 
     #[test]
