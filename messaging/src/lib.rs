@@ -14,6 +14,7 @@
 pub mod compatibility;
 pub mod distributor;
 pub mod forms;
+pub mod inbound;
 pub mod outbox;
 pub mod payloads;
 pub mod routes;
