@@ -1,9 +1,9 @@
-//! What the log says to other services, and how it gets there.
+//! What the log says to other services, and how it gets there; and what they say to us.
 //!
 //! [`routes`] is the one table from events to messages. Each sink of the
 //! [`outbox`] follows the log by itself, with a checkpoint that lives in what it
 //! writes to: so a message arrives once, in order, whatever is killed on the way.
-//! Nothing here knows HTTP or the read models.
+//! [`inbound`] makes requests of the messages of others. Nothing here knows HTTP or the read models.
 //!
 //! To add an event: its lines in `routes.rs`; nothing compiles before it has some.
 //! To add a sink: a [`Reader`](event_store::reader::Reader) beside those in `outbox/`.

@@ -27,4 +27,20 @@ impl Refused {
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
+
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Self::VALIDATION_ERROR, detail)
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(Self::FORBIDDEN, detail)
+    }
+
+    pub(super) fn missing(field: &str) -> Self {
+        Self::invalid(format!("`{field}` is missing"))
+    }
+
+    pub(super) fn malformed(field: &str) -> Self {
+        Self::invalid(format!("`{field}` has not the form it must have"))
+    }
 }
