@@ -93,7 +93,7 @@ impl Intake {
             taken,
             streams: HashMap::new(),
             proposals: Vec::new(),
-            touched: HashSet::new(),
+            touched: HashMap::new(),
             undo: Vec::new(),
             meta: Vec::new(),
         }
@@ -107,8 +107,8 @@ pub struct UnitOfWork {
     taken: HashSet<ClaimValue>,
     streams: HashMap<StreamId, Held>,
     proposals: Vec<Proposal>,
-    /// The values that were taken or given up.
-    touched: HashSet<ClaimValue>,
+    /// The values that were taken, or given up.
+    touched: HashMap<ClaimValue, Touch>,
     /// How to take back what was decided since the last [`Self::keep`].
     undo: Vec<Undo>,
     /// Of the events to come.
@@ -122,6 +122,12 @@ struct Held {
     /// The version with what was decided.
     version: Version,
     state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    Taken,
+    GivenUp,
 }
 
 struct Undo {
@@ -187,6 +193,14 @@ impl UnitOfWork {
         held.ok_or_else(|| StoreError::Refused(format!("{stream} was read as that of another aggregate")))
     }
 
+    /// Whether somebody holds a value, by what is known now.
+    pub async fn is_taken(&self, claim: &ClaimValue) -> Result<bool, StoreError> {
+        match self.touched.get(claim) {
+            Some(touch) => Ok(*touch == Touch::Taken),
+            None => Ok(self.taken.contains(claim) || self.intake.store.holder(claim).await?.is_some()),
+        }
+    }
+
     /// Decides on a command. Returns how many events it leads to.
     pub async fn decide<A: Aggregate>(
         &mut self,
@@ -204,10 +218,11 @@ impl UnitOfWork {
                 ExecuteError::Rejected(rejection) => Undecided::Rejected(rejection),
                 other => StoreError::Refused(other.to_string()).into(),
             })?;
-        if let Some((_, refusal)) = take.iter().zip(refusals).find(|(claim, _)| self.taken.contains(claim)) {
+        let held = |claim| self.taken.contains(claim) || self.touched.get(claim) == Some(&Touch::Taken);
+        if let Some((_, refusal)) = take.iter().zip(refusals).find(|(claim, _)| held(claim)) {
             return Err(Undecided::Rejected(refusal));
         }
-        if take.iter().chain(&release).any(|claim| self.touched.contains(claim)) {
+        if take.iter().chain(&release).any(|claim| self.touched.contains_key(claim)) {
             return Err(Undecided::Collides);
         }
         let (count, new) = (events.len(), self.encode(&events)?);
@@ -228,7 +243,8 @@ impl UnitOfWork {
         let held = self.streams.get_mut(stream);
         let held = held.ok_or_else(|| StoreError::Refused(format!("{stream} was not read")))?;
         let touched: Vec<ClaimValue> = take.iter().chain(&release).cloned().collect();
-        self.touched.extend(touched.iter().cloned());
+        self.touched.extend(take.iter().map(|claim| (claim.clone(), Touch::Taken)));
+        self.touched.extend(release.iter().map(|claim| (claim.clone(), Touch::GivenUp)));
         let expected = held.version;
         held.version += count;
         let state = std::mem::replace(&mut held.state, after);

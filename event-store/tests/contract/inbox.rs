@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::account::{Account, Command, Rejection};
 use crate::commands::assert_no_holes;
+use crate::counter::{self, Counter};
 use crate::together::{process_on, request};
 
 fn source() -> Source {
@@ -185,8 +186,19 @@ async fn a_value_that_somebody_holds_is_told_and_one_of_the_same_unit_waits(pool
     unit.keep();
     unit.decide::<Account>(&stream("b"), numbered("free")).await.unwrap();
     unit.keep();
-    let collides = unit.decide::<Account>(&stream("c"), numbered("free")).await;
+    let second = unit.decide::<Account>(&stream("c"), numbered("free")).await;
+    assert!(matches!(second, Err(Undecided::Rejected(Rejection::NumberUsed))), "{second:?}");
+    // A label that was given up goes to nobody else before that is stored.
+    let label = |label: &str| counter::Command::Label(label.into());
+    let counter = |id| StreamId::new("counter", id);
+    unit.decide::<Counter>(&counter("a"), label("one")).await.unwrap();
+    unit.keep();
+    let collides = unit.decide::<Counter>(&counter("a"), label("two")).await;
     assert!(matches!(collides, Err(Undecided::Collides)), "{collides:?}");
+    for (number, is_taken) in [("held", true), ("free", true), ("other", false)] {
+        let claim = ClaimValue { namespace: "number", value: number.into() };
+        assert_eq!(unit.is_taken(&claim).await.unwrap(), is_taken, "{number}");
+    }
     let held = ClaimValue { namespace: "number", value: "held".into() };
     let outcome = unit.store(&delivery(0, 3)).await.unwrap();
     assert_eq!(outcome, Outcome::Again(HashSet::from([held])));

@@ -24,6 +24,13 @@ impl Refused {
     /// The answer is to go where none may go.
     pub const REPLY_TOPIC: &'static str = "REPLY_TOPIC_NOT_ALLOWED";
 
+    /// Nothing has the id that it names.
+    pub const NOT_FOUND: &'static str = "NOT_FOUND";
+    /// What it is about is in a state that does not allow it.
+    pub const INVALID_STATE: &'static str = "INVALID_STATE";
+    /// A defect of ours: the log would not take it, or the rules broke off.
+    pub const INTERNAL: &'static str = "INTERNAL";
+
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }

@@ -334,7 +334,7 @@ fn count(records: &[Record]) {
 /// What librdkafka says of each connection is for experts; what matters comes back as an error. Of an
 /// error that only says that nothing came back, the last of it is the reason.
 #[derive(Clone, Default)]
-struct Quiet(Arc<Mutex<Option<String>>>);
+pub(crate) struct Quiet(Arc<Mutex<Option<String>>>);
 
 impl Quiet {
     fn unreachable(&self, error: &KafkaError) -> Failure {
@@ -356,7 +356,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-fn told(what: &str, message: &str) {
+pub(crate) fn told(what: &str, message: &str) {
     tracing::debug!("librdkafka: {what}: {message}");
 }
 
@@ -366,13 +366,15 @@ fn end(session: Session) {
 }
 
 /// Does what waits on a thread of its own. Not on one of the runtime's: those it waits for at its end.
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(crate) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
     let (reply, answer) = oneshot::channel();
     std::thread::spawn(move || drop(reply.send(work())));
     answer.await.map_err(|_| Failure::passing("a thread of the Kafka client broke off"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreachable(error: KafkaError) -> Failure {
+pub(crate) fn unreachable(error: KafkaError) -> Failure {
     Failure::passing(error.to_string())
 }

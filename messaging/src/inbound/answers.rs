@@ -1,0 +1,112 @@
+//! What is answered, and how it is dressed.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::carry_out::Done;
+use super::directory::{Directory, NotNow};
+use super::judge::Fate;
+use super::requests::DataRequest;
+use super::sealed::{Kept, KeptHeader};
+use super::{Refused, Reply, Request, rights};
+use crate::signing::{self, SigningKey};
+
+/// The answer to a question.
+pub(super) async fn to(
+    question: &DataRequest,
+    request: &Request,
+    directory: &dyn Directory,
+) -> Result<Value, NotNow> {
+    if !rights::may_read(request.sender.as_deref(), question.entity) {
+        return Ok(unauthorized());
+    }
+    let found = directory.find(question.entity, question.entity_id.as_str()).await?;
+    let mut answer = Map::new();
+    let (field, value, status) = match found {
+        Some(data) => ("data", data, 200),
+        None => ("error", format!("{} not found", question.entity.name()).into(), 404),
+    };
+    answer.insert(field.to_owned(), value);
+    answer.insert("status".to_owned(), status.into());
+    if let Some(id) = &question.request_id {
+        answer.insert("requestId".to_owned(), id.as_str().into());
+    }
+    Ok(Value::Object(answer))
+}
+
+fn unauthorized() -> Value {
+    json!({ "error": "Unauthorized", "status": 403 })
+}
+
+/// What became of a command, for who asked.
+pub(super) struct Reason<'a>(Result<&'a Done, &'a Refused>);
+
+impl<'a> Reason<'a> {
+    pub(super) const fn of(fate: &'a Fate) -> Self {
+        match fate {
+            Fate::Done(done) => Self(Ok(done)),
+            Fate::Refused(refused) => Self(Err(refused)),
+        }
+    }
+}
+
+/// The answer to a command of whoever waits for one.
+pub(super) fn of_command(request: &Request, reason: &Reason<'_>) -> Value {
+    let mut answer = match reason.0 {
+        Ok(Done::Applied) => json!({ "data": { "outcome": "applied" }, "status": 200 }),
+        Ok(Done::Skipped { reason: "unknown user" | "unknown customer", .. }) => {
+            json!({ "error": "not found", "status": 404 })
+        }
+        Ok(Done::Skipped { reason, .. }) => {
+            json!({ "data": { "outcome": "skipped", "reason": reason }, "status": 200 })
+        }
+        Ok(Done::Answered) => json!({ "status": 200 }),
+        Err(Refused { code: Refused::FORBIDDEN, .. }) => unauthorized(),
+        Err(Refused { code: Refused::NOT_FOUND, detail }) => json!({ "error": detail, "status": 404 }),
+        Err(Refused { code, detail }) => json!({ "error": detail, "code": code, "status": 500 }),
+    };
+    if let (Some(answer), Some(reply)) = (answer.as_object_mut(), &request.reply)
+        && let Some(id) = &reply.request_id
+    {
+        answer.insert("requestId".to_owned(), id.as_str().into());
+    }
+    answer
+}
+
+/// An answer as it is sent. Its identity is made of the message's: sent twice, it can be told.
+pub(super) fn message(
+    source: Uuid,
+    offset: i64,
+    request: &Request,
+    reply: &Reply,
+    body: &Value,
+    key: Option<&SigningKey>,
+) -> Kept {
+    let value = body.to_string();
+    let hash = Sha256::digest([source.as_bytes().as_slice(), &offset.to_be_bytes()].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    let id = Uuid::from_bytes(id).to_string();
+    let mut headers = vec![
+        KeptHeader::new("ce_id", id.as_str()),
+        KeptHeader::new("ce_source", "annuaire"),
+        KeptHeader::new("ce_type", format!("{}.reply", request.event_type)),
+        KeptHeader::new("ce_specversion", "1.0"),
+        KeptHeader::new("content-type", "application/json"),
+    ];
+    if let Some(correlation) = &reply.correlation_id {
+        headers.push(KeptHeader::new("kafka_correlationId", correlation.as_slice()));
+    }
+    // NestJS then knows that no further answer comes.
+    headers.push(KeptHeader::new("kafka_nest-is-disposed", [0].as_slice()));
+    if let Some(trace) = &request.traceparent {
+        headers.push(KeptHeader::new("traceparent", trace.as_str()));
+    }
+    if let Some(key) = key {
+        // An answer has no time of its own: the same answer is the same message.
+        headers.push(KeptHeader::new(signing::HEADER, key.sign(&id, "", value.as_bytes())));
+    }
+    let to = reply.key.clone().map(String::into_bytes);
+    Kept { key: to, value: Some(value.into_bytes()), headers, partition: reply.partition }
+}

@@ -1,0 +1,240 @@
+//! One partition: its messages in order, as many as there are at a time, each once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use event_store::reader::Failure;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Delivered;
+use super::judge::{Judge, Judged};
+use super::places::{Place, Places};
+use super::status::Status;
+use super::topic_ids::TopicIds;
+
+/// So many messages are judged in one append at most.
+const TOGETHER: usize = 1_000;
+/// So many may wait; then the partition is read no further.
+pub(super) const ROOM: usize = 4 * TOGETHER;
+/// How long the first wait is when something can't be judged now, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What a lane has to say to who reads from Kafka.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Everything before this offset has its outcome.
+    Judged { topic: String, partition: i32, next: i64 },
+    /// The topic is another by now: the partition is to be begun again.
+    Remade { topic: String, partition: i32 },
+}
+
+/// What a lane works with.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub(super) judge: Arc<Judge>,
+    pub(super) places: Places,
+    pub(super) ids: TopicIds,
+    pub(super) status: Status,
+    pub(super) news: std::sync::mpsc::Sender<News>,
+}
+
+/// The way to a lane.
+pub(super) struct Lane {
+    messages: mpsc::UnboundedSender<Delivered>,
+    waiting: Arc<AtomicUsize>,
+    failing: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    pub(super) work: JoinHandle<()>,
+    /// Whether Kafka was told to send no more for now.
+    pub(super) paused: bool,
+}
+
+impl Lane {
+    /// Begins; in a runtime.
+    pub(super) fn start(topic: String, partition: i32, place: Place, tools: Tools) -> Self {
+        let (messages, queue) = mpsc::unbounded_channel();
+        let (waiting, failing) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let stop = CancellationToken::new();
+        let work = Work {
+            topic,
+            partition,
+            place,
+            tools,
+            queue,
+            waiting: waiting.clone(),
+            failing: failing.clone(),
+            stop: stop.clone(),
+            most: TOGETHER,
+        };
+        Self { messages, waiting, failing, stop, work: tokio::spawn(work.run()), paused: false }
+    }
+
+    pub(super) fn push(&self, message: Delivered) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Where nobody takes it any more it will be read again.
+        let _ = self.messages.send(message);
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has to wait for something that is away.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes no more; what is under way ends.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+struct Work {
+    topic: String,
+    partition: i32,
+    place: Place,
+    tools: Tools,
+    queue: mpsc::UnboundedReceiver<Delivered>,
+    waiting: Arc<AtomicUsize>,
+    failing: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    /// How many are judged together: fewer while one among them is looked for that can't be stored.
+    most: usize,
+}
+
+/// Why a lane ends.
+enum End {
+    Stopped,
+    Remade,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut messages = Vec::with_capacity(TOGETHER);
+        let end = loop {
+            let free = TOGETHER - messages.len();
+            if messages.is_empty() {
+                tokio::select! {
+                    () = self.stop.cancelled() => break End::Stopped,
+                    taken = self.queue.recv_many(&mut messages, free) => if taken == 0 { break End::Stopped },
+                }
+            } else {
+                while messages.len() < TOGETHER
+                    && let Ok(message) = self.queue.try_recv()
+                {
+                    messages.push(message);
+                }
+            }
+            match self.judge(&mut messages).await {
+                None if self.stop.is_cancelled() => break End::Stopped,
+                None => {}
+                Some(end) => break end,
+            }
+        };
+        self.tools.status.failing(&self.topic, self.partition, None);
+        if let End::Remade = end {
+            let (topic, partition) = (self.topic.clone(), self.partition);
+            tracing::warn!("The topic {topic} was deleted and made again: reading it from its beginning");
+            let _ = self.tools.news.send(News::Remade { topic, partition });
+        }
+    }
+
+    /// Judges the first of these messages, and takes away what has its outcome.
+    async fn judge(&mut self, messages: &mut Vec<Delivered>) -> Option<End> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let before = messages.len();
+            let first = messages.iter().take_while(|it| it.offset < self.place.next).count();
+            messages.drain(..first);
+            if messages.is_empty() {
+                self.taken(before);
+                return None;
+            }
+            let count = messages.len().min(self.most);
+            match self.attempt(&messages[..count]).await {
+                Ok(Some(Judged::Done { next })) => {
+                    self.place.next = next;
+                    self.most = TOGETHER;
+                    self.well();
+                    messages.retain(|it| it.offset >= next);
+                    self.taken(before - messages.len());
+                    let (topic, partition) = (self.topic.clone(), self.partition);
+                    let _ = self.tools.news.send(News::Judged { topic, partition, next });
+                    return None;
+                }
+                Ok(Some(Judged::Moved { next })) => {
+                    // Another member of the group has it by now, or an append of ours went through unheard.
+                    tracing::info!("{}/{} is judged up to {next} already", self.topic, self.partition);
+                    self.place.next = next;
+                    self.taken(before - messages.len());
+                }
+                Ok(Some(Judged::Indigestible)) if count > 1 => {
+                    self.most = count.div_ceil(2);
+                    self.taken(before - messages.len());
+                }
+                Ok(Some(Judged::Indigestible)) => return None,
+                Ok(None) => return Some(End::Remade),
+                Err(failure) => {
+                    self.taken(before - messages.len());
+                    self.troubled(&failure, wait, messages.len());
+                    tokio::select! {
+                        () = self.stop.cancelled() => return Some(End::Stopped),
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                    wait = (2 * wait).min(LONGEST_WAIT);
+                }
+            }
+            if self.stop.is_cancelled() {
+                return Some(End::Stopped);
+            }
+        }
+    }
+
+    /// Nothing if the topic is another than it was.
+    async fn attempt(&self, messages: &[Delivered]) -> Result<Option<Judged>, Failure> {
+        // Asked after they were polled: had the topic been made again before, it would have another id by now.
+        let id = self.tools.ids.of(&self.topic).await.map_err(Failure::passing)?;
+        match id {
+            Some(id) if id == self.place.topic_id => {}
+            Some(_) => return Ok(None),
+            None => return Err(Failure::passing(format!("the topic {} is gone", self.topic))),
+        }
+        match self.tools.judge.judge(&self.place, messages).await? {
+            Judged::Moved { .. } => {
+                let next = self.tools.places.received(self.place.source).await?;
+                let next =
+                    next.ok_or_else(|| Failure::passing("the log does not know the partition any more"))?;
+                Ok(Some(Judged::Moved { next }))
+            }
+            judged @ (Judged::Done { .. } | Judged::Indigestible) => Ok(Some(judged)),
+        }
+    }
+
+    fn taken(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    fn troubled(&self, failure: &Failure, wait: Duration, messages: usize) {
+        self.failing.store(1, Ordering::Relaxed);
+        self.tools.status.failing(&self.topic, self.partition, Some(failure.to_string()));
+        tracing::error!(
+            topic = self.topic,
+            partition = self.partition,
+            offset = self.place.next,
+            messages,
+            "Could not judge messages, nothing of them is lost; will try again in {wait:?}: {failure}"
+        );
+    }
+
+    fn well(&self) {
+        if self.failing.swap(0, Ordering::Relaxed) > 0 {
+            self.tools.status.failing(&self.topic, self.partition, None);
+            tracing::info!("Messages of {}/{} are judged again", self.topic, self.partition);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The consumer as a whole: what it needs, and how it begins and ends.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use event_store::reader::Failure;
+use event_store::{Intake, Store, SystemClock, UuidV7};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::Member;
+use super::directory::Directory;
+use super::judge::{Fate, Judge};
+use super::lane::Tools;
+use super::letters::{self, DeadLetter, Which};
+use super::places::{Places, Start};
+use super::post::Post;
+use super::relay::Relay;
+use super::sealed::Seal;
+use super::status::Status;
+use super::topic_ids::TopicIds;
+use super::topics::DEAD_LETTERS;
+use super::{Delivered, Read, Refused, ResponseTopics, ServiceKeys, Topics, read};
+use crate::outbox::kafka::{Quiet, TopicSettings, on_thread, unreachable};
+use crate::signing::SigningKey;
+
+/// Between two tries to begin.
+const BEGIN_AGAIN: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
+const MADE: Duration = Duration::from_secs(20);
+
+/// What messages are held to.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Which topics are read.
+    pub topics: Topics,
+    /// Where answers may go.
+    pub responses: ResponseTopics,
+    /// Which services must sign, and with what.
+    pub keys: ServiceKeys,
+}
+
+impl Rules {
+    /// What a message asks for.
+    pub(super) fn read(&self, message: &Delivered) -> Result<Read, Refused> {
+        let read = read(message, &self.keys)?;
+        if let Read::Asked(request) = &read
+            && let Some(reply) = &request.reply
+        {
+            self.responses.check(&reply.topic, &self.topics)?;
+        }
+        Ok(read)
+    }
+}
+
+/// How messages are read.
+#[derive(Clone)]
+pub struct InboundOptions {
+    /// `bootstrap.servers` and what else the operator set.
+    pub client: ClientConfig,
+    /// The consumer group.
+    pub group_id: String,
+    /// What brokers call this member.
+    pub client_id: String,
+    /// Where a topic begins of which neither the log nor the group knows anything.
+    pub start: Start,
+    /// What messages are held to.
+    pub rules: Rules,
+    /// How topics are made.
+    pub topics: TopicSettings,
+    /// `compression.codec` of what is sent.
+    pub compression: &'static str,
+    /// What answers are signed with.
+    pub signing_key: Option<SigningKey>,
+}
+
+/// What other services say, carried out.
+pub struct Inbound {
+    /// How.
+    pub options: InboundOptions,
+    /// On this log,
+    pub store: Arc<dyn Store>,
+    /// in this database.
+    pub log: PgPool,
+    /// Who answers questions.
+    pub directory: Arc<dyn Directory>,
+    /// Where it says how it does.
+    pub status: Status,
+}
+
+impl Inbound {
+    /// Reads messages until it is told to stop; what is under way then is brought to its end.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.consume(&stop).await {
+                Ok(()) => return,
+                Err(failure) => {
+                    tracing::error!("Could not begin to read messages, will try again: {failure}");
+                    self.status.troubled(failure.to_string());
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(BEGIN_AGAIN) => {}
+            }
+        }
+    }
+
+    async fn consume(&self, stop: &CancellationToken) -> Result<(), Failure> {
+        let options = &self.options;
+        let client = self.client();
+        self.make_topics(&client).await?;
+        let ids = TopicIds::new(&client)?;
+        let seal = Seal::of(&self.log).await?;
+        let post = Post::new(&options.client, options.compression)?;
+        let places = Places::new(self.store.clone(), ids.clone(), options.start, &client)?;
+        let relay = Relay { log: self.log.clone(), post: post.clone(), seal: seal.clone() };
+        let judge = Arc::new(Judge {
+            intake: Intake::new(self.store.clone(), SystemClock, UuidV7),
+            rules: options.rules.clone(),
+            directory: self.directory.clone(),
+            post: Some(post),
+            seal,
+            signing_key: options.signing_key.clone(),
+        });
+        let (news, heard) = mpsc::channel();
+        let tools = Tools { judge, places, ids, status: self.status.clone(), news };
+        let member = Member::join(&client, &options.rules.topics, tools, heard, stop.clone())?;
+        tracing::info!(group = options.group_id, "Reads the messages of other services");
+        let relayed = tokio::spawn(relay.run(stop.clone()));
+        let ended = on_thread(move || member.run()).await;
+        let _ = relayed.await;
+        ended
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = self.options.client.clone();
+        client
+            .set("group.id", &self.options.group_id)
+            .set("client.id", &self.options.client_id)
+            // Whoever goes on with a partition takes nothing from the others.
+            .set("partition.assignment.strategy", "cooperative-sticky");
+        client
+    }
+
+    /// Makes the topics that were never known: those that are read, and those of dead letters.
+    async fn make_topics(&self, client: &ClientConfig) -> Result<(), Failure> {
+        let read: Vec<String> = self.options.rules.topics.names().map(str::to_owned).collect();
+        let wanted: BTreeSet<String> =
+            read.iter().cloned().chain(read.iter().map(|name| format!("{name}{DEAD_LETTERS}"))).collect();
+        let asked = client.clone();
+        let (cluster, there) = on_thread(move || {
+            let consumer: BaseConsumer<Quiet> =
+                asked.create_with_context(Quiet::default()).map_err(unreachable)?;
+            let metadata = consumer.fetch_metadata(None, ANSWER).map_err(unreachable)?;
+            let cluster = consumer.client().fetch_cluster_id(ANSWER);
+            let cluster = cluster.ok_or_else(|| Failure::passing("the cluster has no id"))?;
+            let there: BTreeSet<String> =
+                metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
+            Ok::<_, Failure>((cluster, there))
+        })
+        .await??;
+        let known: Vec<String> = sqlx::query_scalar("SELECT name FROM inbound_topics WHERE cluster_id = $1")
+            .bind(&cluster)
+            .fetch_all(&self.log)
+            .await?;
+        for name in known.iter().filter(|name| wanted.contains(*name) && !there.contains(*name)) {
+            tracing::error!(
+                "The topic {name} was there once and is gone; it is not made again behind your back: make it, or \
+                 restore it"
+            );
+        }
+        let is_new = |name: &&String| !there.contains(*name) && !known.contains(*name);
+        let missing: Vec<&String> = wanted.iter().filter(is_new).collect();
+        if !missing.is_empty() {
+            self.create(client, &missing).await?;
+        }
+        let met: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        sqlx::query(
+            "INSERT INTO inbound_topics SELECT $1, name FROM unnest($2::text[]) name ON CONFLICT DO NOTHING",
+        )
+        .bind(&cluster)
+        .bind(&met)
+        .execute(&self.log)
+        .await?;
+        Ok(())
+    }
+
+    async fn create(&self, client: &ClientConfig, missing: &[&String]) -> Result<(), Failure> {
+        let settings = &self.options.topics;
+        let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
+        let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
+        let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
+        let topics: Vec<NewTopic<'_>> =
+            missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
+        for made in admin.create_topics(&topics, &wait).await.map_err(unreachable)? {
+            match made {
+                Ok(name) => tracing::info!("Made the topic {name}"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => {
+                    return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Judges dead letters again, for an operator.
+pub struct Retry {
+    judge: Judge,
+    log: PgPool,
+}
+
+/// What became of a dead letter that was tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It has changed something now.
+    Applied,
+    /// There was nothing to do any more.
+    Skipped,
+    /// It can't be carried out still: the code, and why.
+    Refused(String, String),
+    /// It has to wait for an earlier one of its key.
+    Behind(i64),
+    /// Somebody else has judged it meanwhile.
+    Gone,
+}
+
+impl Retry {
+    /// On a log.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        log: PgPool,
+        rules: Rules,
+        directory: Arc<dyn Directory>,
+    ) -> Result<Self, Failure> {
+        let (seal, signing_key) = (Seal::of(&log).await?, None);
+        let intake = Intake::new(store, SystemClock, UuidV7);
+        Ok(Self { judge: Judge { intake, rules, directory, post: None, seal, signing_key }, log })
+    }
+
+    /// The letters that wait.
+    pub async fn waiting(&self, which: &Which, limit: i64) -> Result<Vec<DeadLetter>, Failure> {
+        Ok(letters::waiting(&self.log, which, limit).await?)
+    }
+
+    /// The message of a letter.
+    pub fn message(&self, letter: &DeadLetter) -> Result<Delivered, Failure> {
+        letter.message(&self.judge.seal, &self.judge.rules.topics).map_err(Failure::passing)
+    }
+
+    /// Tries one. Those of one key keep their order: the first that waits is the first to be tried.
+    pub async fn retry(&self, letter: &DeadLetter) -> Result<Retried, Failure> {
+        if letter.key.is_some()
+            && let Some(first) = letters::waits_behind(&self.log, letter).await?
+        {
+            return Ok(Retried::Behind(first));
+        }
+        let message = match letter.message(&self.judge.seal, &self.judge.rules.topics) {
+            Ok(message) => message,
+            Err(unusable) => return Ok(Retried::Refused("UNREADABLE".to_owned(), unusable.to_string())),
+        };
+        Ok(match self.judge.judge_letter(letter.id, &message).await? {
+            None => Retried::Gone,
+            Some(Fate::Done(done)) if done.is_applied() => Retried::Applied,
+            Some(Fate::Done(_)) => Retried::Skipped,
+            Some(Fate::Refused(Refused { code, detail })) => {
+                letters::refused_again(&self.log, letter.id, code, &detail).await?;
+                Retried::Refused(code.to_owned(), detail)
+            }
+        })
+    }
+}

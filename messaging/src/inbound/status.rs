@@ -1,0 +1,83 @@
+//! How the consumer does, for health and figures.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How the consumer does. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether Kafka has been heard of.
+    connected: bool,
+    trouble: Option<String>,
+    /// Partitions whose messages can't be judged now, and why.
+    failing: HashMap<(String, i32), String>,
+    assigned: usize,
+    members: Option<usize>,
+}
+
+/// How it does at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it reads messages, or waits for some.
+    pub is_well: bool,
+    /// Why not.
+    pub trouble: Option<String>,
+    /// The partitions that this process reads.
+    pub assigned: usize,
+    /// The members of the consumer group, if Kafka has said.
+    pub members: Option<usize>,
+}
+
+impl Status {
+    /// How it does now.
+    #[must_use]
+    pub fn now(&self) -> Seen {
+        self.with(|known| {
+            let failing = known
+                .failing
+                .iter()
+                .next()
+                .map(|((topic, partition), why)| format!("{topic}/{partition}: {why}"));
+            let trouble = known.trouble.clone().or(failing);
+            Seen {
+                is_well: known.connected && trouble.is_none(),
+                trouble,
+                assigned: known.assigned,
+                members: known.members,
+            }
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn connected(&self) {
+        self.with(|known| {
+            known.connected = true;
+            known.trouble = None;
+        });
+    }
+
+    pub(super) fn troubled(&self, why: String) {
+        self.with(|known| known.trouble = Some(why));
+    }
+
+    pub(super) fn failing(&self, topic: &str, partition: i32, why: Option<String>) {
+        self.with(|known| match why {
+            Some(why) => drop(known.failing.insert((topic.to_owned(), partition), why)),
+            None => drop(known.failing.remove(&(topic.to_owned(), partition))),
+        });
+    }
+
+    pub(super) fn assigned(&self, partitions: usize) {
+        self.with(|known| known.assigned = partitions);
+    }
+
+    pub(super) fn members(&self, members: Option<usize>) {
+        self.with(|known| known.members = members);
+    }
+}

@@ -1,0 +1,64 @@
+//! What operators are told of messages: a log line each, and figures.
+
+use std::time::Duration;
+
+use super::carry_out::Done;
+use super::judge::Fate;
+use super::{Delivered, Read, Refused};
+
+/// Tells of messages whose outcome is stored; it took so long from when they were polled.
+pub(super) fn all(messages: &[Delivered], read: &[Result<Read, Refused>], fates: &[Fate], took: Duration) {
+    for ((message, read), fate) in messages.iter().zip(read).zip(fates) {
+        let request = match read {
+            Ok(Read::Asked(request)) => Some(&**request),
+            Ok(Read::Own) | Err(_) => None,
+        };
+        let (outcome, reason, detail) = match fate {
+            Fate::Done(Done::Applied) => ("applied", "", ""),
+            Fate::Done(Done::Answered) => ("answered", "", ""),
+            Fate::Done(Done::Skipped { reason, .. }) => ("skipped", *reason, ""),
+            Fate::Refused(refused) => ("dead_letter", refused.code, refused.detail.as_str()),
+        };
+        let kind = message.source.name();
+        let (topic, partition, offset) = (message.topic.as_str(), message.partition, message.offset);
+        let subject = request.and_then(|request| request.subject.as_deref());
+        let sender = request.and_then(|request| request.sender.as_deref());
+        let warns = match fate {
+            Fate::Done(Done::Skipped { warn, .. }) => *warn,
+            Fate::Refused(_) => true,
+            Fate::Done(Done::Applied | Done::Answered) => false,
+        };
+        if warns {
+            tracing::warn!(
+                topic,
+                r#type = kind,
+                partition,
+                offset,
+                subject,
+                sender,
+                outcome,
+                reason,
+                detail,
+                "Message {outcome}"
+            );
+        } else {
+            tracing::info!(
+                topic,
+                r#type = kind,
+                partition,
+                offset,
+                subject,
+                sender,
+                outcome,
+                reason,
+                "Message {outcome}"
+            );
+        }
+        metrics::counter!(
+            "annuaire_inbound_messages_total",
+            "topic" => message.topic.clone(), "type" => kind, "outcome" => outcome, "reason" => reason
+        )
+        .increment(1);
+        metrics::histogram!("annuaire_inbound_seconds", "topic" => message.topic.clone()).record(took);
+    }
+}
