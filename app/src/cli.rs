@@ -85,7 +85,7 @@ enum Topics {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// What this process does, comma-separated: api, projections, outbox (default: everything; wins over ROLES)
+    /// What this process does, comma-separated: api, projections, outbox, inbound (default: everything; wins over ROLES)
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
 }

@@ -87,6 +87,7 @@ fn settings(database: &str, mails: u16, mail_password: &str) -> (Vec<(&'static s
     let (secret, older, oldest) =
         (fresh("jwt-secret-of-now-"), fresh("jwt-secret-of-old-"), fresh("jwt-secret-of-yore-"));
     let key: String = (0..4).map(|_| fresh("")).collect();
+    let service_key: String = (0..4).map(|_| fresh("")).collect();
     let admin = fresh("admin-password-");
     let canaries = vec![
         Canary::secret("DATABASE_URL's password", &database_password),
@@ -94,6 +95,7 @@ fn settings(database: &str, mails: u16, mail_password: &str) -> (Vec<(&'static s
         Canary::secret("JWT_SECRET_PREVIOUS", &older),
         Canary::secret("JWT_SECRET_PREVIOUS", &oldest),
         Canary::secret("EVENT_SIGNING_KEY", &key),
+        Canary::secret("SERVICE_KEYS", &service_key),
         Canary::secret("ADMIN_PASSWORD", &admin),
         Canary::secret("SMTP_URL's password", mail_password),
     ];
@@ -102,6 +104,7 @@ fn settings(database: &str, mails: u16, mail_password: &str) -> (Vec<(&'static s
         ("JWT_SECRET", secret),
         ("JWT_SECRET_PREVIOUS", format!("{older},{oldest}")),
         ("EVENT_SIGNING_KEY", key),
+        ("SERVICE_KEYS", format!("admin-service:{service_key}")),
         ("ADMIN_MATRICULE", "boss".to_owned()),
         ("ADMIN_PASSWORD", admin),
         ("AUTH_MODE", "open".to_owned()),
@@ -237,6 +240,8 @@ async fn refused_starts(database: &str) -> (String, Vec<Canary>) {
             vec![("JWT_SECRET_PREVIOUS", format!("{},{}", "x".repeat(40), secret("JWT_SECRET_PREVIOUS")))],
         ),
         ("serve", vec![("EVENT_SIGNING_KEY", secret("EVENT_SIGNING_KEY"))]),
+        ("serve", vec![("SERVICE_KEYS", format!("admin-service:{}", secret("SERVICE_KEYS")))]),
+        ("serve", vec![("SERVICE_KEYS", secret("SERVICE_KEYS without a name"))]),
         ("serve", vec![("ADMIN_PASSWORD", secret("ADMIN_PASSWORD alone"))]),
         (
             "serve",

@@ -239,6 +239,8 @@ fn refusal(key: &str, property: &str) -> Option<&'static str> {
             "none: messages are written in transactions, which all replicas acknowledge"
         }
         "partitioner" => "none: a key goes to the partition that Java clients and KafkaJS choose for it",
+        "group.id" => "none: KAFKA_GROUP_ID says it",
+        "auto.offset.reset" => "none: INBOUND_START says it",
         "isolation.level" => "none: only committed messages are read",
         "message.timeout.ms" | "delivery.timeout.ms" | "transaction.timeout.ms" => {
             "none: a batch is given up before its transaction is"

@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod effective;
+mod inbound;
 mod kafka;
 mod mail;
 mod postgres_url;
@@ -20,6 +21,7 @@ use messaging::signing::SigningKey;
 
 pub use self::auth::{Administrator, Auth};
 pub use self::effective::Effective;
+pub use self::inbound::{Inbound, InboundStart};
 pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
 pub use self::mail::{Mail, Mails, SmtpUrl};
 pub use self::postgres_url::PostgresUrl;
@@ -56,6 +58,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// How topics are made and written.
     pub topics: Topics,
+    /// How messages of other services are read.
+    pub inbound: Inbound,
     /// What messages are signed with.
     pub signing_key: Option<SigningKey>,
     /// Where mails go.
@@ -144,6 +148,7 @@ impl Config {
         let profile_cache_ttl = read.value(&s::PROFILE_CACHE_TTL, values::profile_cache_ttl);
         let kafka = kafka::kafka(read);
         let topics = kafka::topics(read);
+        let inbound = inbound::inbound(read);
         let signing_key =
             read.optional(&s::EVENT_SIGNING_KEY, |text| SigningKey::parse(text).map_err(str::to_owned));
         let mail = mail::mail(read, host);
@@ -161,6 +166,7 @@ impl Config {
             profile_cache_ttl: profile_cache_ttl?,
             kafka: kafka?,
             topics: topics?,
+            inbound: inbound?,
             signing_key,
             mail: mail?,
             auto_migrate: auto_migrate?,

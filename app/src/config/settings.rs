@@ -67,7 +67,7 @@ settings! {
     TRUST_PROXY = "TRUST_PROXY", Plain, "none", "networks of proxies, comma-separated (10.0.0.0/8,::1), whose X-Forwarded-For and X-Forwarded-Proto count";
     CORS_ORIGINS = "CORS_ORIGINS", Plain, "http://localhost:*,http://127.0.0.1:* on loopback, else none", "origins whose pages may ask, with cookies, comma-separated; :* is any port";
     RATE_LIMIT = "RATE_LIMIT", Plain, "off", "requests a second from one address, beyond which it gets 429";
-    ROLES = "ROLES", Plain, "api,projections,outbox", "what this process does, comma-separated";
+    ROLES = "ROLES", Plain, "api,projections,outbox,inbound", "what this process does, comma-separated";
     DATABASE_URL = "DATABASE_URL", Url, "a private PostgreSQL under .data/", "postgres://… with the log and the read models; wins over DB_*";
     DB_HOST = "DB_HOST", Plain, "localhost", "PostgreSQL's host, or the folder of its socket";
     DB_PORT = "DB_PORT", Plain, "5432", "PostgreSQL's port";
@@ -94,6 +94,12 @@ settings! {
     KAFKA_COMPRESSION = "KAFKA_COMPRESSION", Plain, "none", "none or gzip, as KafkaJS reads no other";
     KAFKA_TOPIC_PARTITIONS = "KAFKA_TOPIC_PARTITIONS", Plain, "6", "partitions of a topic that is made";
     KAFKA_TOPIC_REPLICATION = "KAFKA_TOPIC_REPLICATION", Plain, "the broker's default", "copies of each partition of a topic that is made";
+    KAFKA_GROUP_ID = "KAFKA_GROUP_ID", Plain, "customer-service-group", "consumer group that reads what other services say";
+    KAFKA_CLIENT_ID = "KAFKA_CLIENT_ID", Plain, "customer-service-consumer", "name of that consumer, for Kafka's logs and quotas";
+    INBOUND_START = "INBOUND_START", Plain, "earliest", "where reading begins on a partition that was never read: earliest, latest, or a time such as 2026-11-23T10:00:00Z";
+    SERVICE_KEYS = "SERVICE_KEYS", Secret, "none", "keys that other services sign with, name:hex with commas, at least 64 hexadecimal digits each; one that has a key must sign, one that has several may use any";
+    INBOUND_TOPICS = "INBOUND_TOPICS", Plain, "none", "topics of other services that are called otherwise, topic=other with commas";
+    RESPONSE_TOPICS = "RESPONSE_TOPICS", Plain, "customer.response.*,*.response,*.reply", "topics that answers may go to, with commas; * is any characters";
     EVENT_SIGNING_KEY = "EVENT_SIGNING_KEY", Secret, "none", "key that Kafka messages are signed with, at least 64 hexadecimal digits";
     SMTP_URL = "SMTP_URL", Url, "none: on loopback mails are written to .data/mail/, else there are none", "smtp://user:password@host:port (STARTTLS; 587) or smtps://… (TLS; 465): the server that mails go through";
     MAIL_FROM = "MAIL_FROM", Plain, "annuaire@localhost; needed with SMTP_URL", "who mails are from: annuaire@example.org, or Annuaire <annuaire@example.org>";

@@ -4,6 +4,7 @@ use command_api::auth::AuthMode;
 
 use super::*;
 
+mod inbound;
 mod kafka;
 mod transport;
 
@@ -54,7 +55,7 @@ fn nothing_set_means_private_servers_on_loopback_with_every_role() {
     assert_eq!(config.profile_cache_ttl, Duration::from_hours(7 * 24));
     assert_eq!(config.kafka, Kafka::Embedded);
     assert_eq!(config.topics, Topics { partitions: 6, replication: None, compression: Compression::None });
-    assert_eq!(config.roles.to_string(), "api,projections,outbox");
+    assert_eq!(config.roles.to_string(), "api,projections,outbox,inbound");
     assert_eq!(config.auth.mode, AuthMode::Open);
     assert!(config.effective.iter().all(|it| it.origin == Origin::Default));
 }
@@ -97,7 +98,7 @@ fn all_bad_values_are_told_at_once() {
         ("TRUST_PROXY", "proxy"),
         ("CORS_ORIGINS", "*"),
         ("RATE_LIMIT", "0"),
-        ("ROLES", "api,inbound"),
+        ("ROLES", "api,everything"),
         ("DATABASE_URL", "mysql://u:p@h/d"),
         ("AUTO_MIGRATE", "yes"),
         ("EVENT_STORE_URL", "esdb://h:2113"),
@@ -113,6 +114,12 @@ fn all_bad_values_are_told_at_once() {
         ("KAFKA_COMPRESSION", "zstd"),
         ("KAFKA_TOPIC_PARTITIONS", "0"),
         ("KAFKA_TOPIC_REPLICATION", "17"),
+        ("KAFKA_GROUP_ID", "a group"),
+        ("KAFKA_CLIENT_ID", "a client"),
+        ("INBOUND_START", "yesterday"),
+        ("SERVICE_KEYS", "admin-service"),
+        ("INBOUND_TOPICS", "user.created"),
+        ("RESPONSE_TOPICS", "a topic"),
         ("SMTP_URL", "http://h"),
         ("MAIL_FROM", "annuaire"),
         ("MAIL_LINK_BASE", "annuaire.example.org"),
@@ -144,6 +151,7 @@ fn an_error_shows_no_secret() {
     let vars = [
         ("JWT_SECRET", "hunter2"),
         ("EVENT_SIGNING_KEY", "hunter2"),
+        ("SERVICE_KEYS", "admin-service:hunter2"),
         ("DATABASE_URL", "mysql://u:hunter2@h/d"),
         ("DB_PASSWORD", "hunter2"),
         ("REDIS_URL", "http://u:hunter2@h"),
@@ -280,13 +288,14 @@ fn a_broken_line_of_the_file_is_named_without_its_content() {
 }
 
 #[test]
-fn the_sinks_for_others_are_a_role_and_what_comes_in_is_not_yet() {
+fn a_process_has_the_roles_it_is_given() {
     let roles = ok(&[("ROLES", "outbox, api")]).roles;
     assert_eq!(roles.to_string(), "api,outbox");
-    assert!(roles.contains(Role::Outbox));
+    assert!(roles.contains(Role::Outbox) && !roles.contains(Role::Inbound));
+    assert!(ok(&[("ROLES", "inbound")]).roles.contains(Role::Inbound));
     assert_eq!(
-        sentence(&[("ROLES", "inbound")]),
-        "api, projections, outbox, or several of them with commas; inbound comes in a later release"
+        sentence(&[("ROLES", "inbound,inbox")]),
+        "api, projections, outbox, inbound, or several of them with commas"
     );
 }
 

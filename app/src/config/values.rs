@@ -59,9 +59,11 @@ pub enum Role {
     Projections,
     /// Tells others, over Redis, Kafka and mail, what happened.
     Outbox,
+    /// Does what other services ask over Kafka.
+    Inbound,
 }
 
-const ROLES: &str = "api, projections, outbox, or several of them with commas";
+const ROLES: &str = "api, projections, outbox, inbound, or several of them with commas";
 
 /// What this process does; never nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Roles {
             "api" => Ok(Role::Api),
             "projections" => Ok(Role::Projections),
             "outbox" => Ok(Role::Outbox),
-            "inbound" => Err(format!("{ROLES}; inbound comes in a later release")),
+            "inbound" => Ok(Role::Inbound),
             _ => Err(ROLES.to_owned()),
         });
         roles.collect::<Result<_, _>>().map(Self)
@@ -95,6 +97,7 @@ impl Display for Roles {
                 Role::Api => "api",
                 Role::Projections => "projections",
                 Role::Outbox => "outbox",
+                Role::Inbound => "inbound",
             })
             .collect();
         f.write_str(&names.join(","))

@@ -150,6 +150,8 @@ fn options_that_are_decided_elsewhere_are_refused_with_the_reason() {
         ("ACKS", transactions),
         ("REQUEST_REQUIRED_ACKS", transactions),
         ("PARTITIONER", "none: a key goes to the partition that Java clients and KafkaJS choose for it"),
+        ("GROUP_ID", "none: KAFKA_GROUP_ID says it"),
+        ("AUTO_OFFSET_RESET", "none: INBOUND_START says it"),
         ("ISOLATION_LEVEL", "none: only committed messages are read"),
         ("ENABLE_AUTO_COMMIT", "none: offsets are kept with what was done"),
         ("AUTO_COMMIT_ENABLE", "none: offsets are kept with what was done"),
