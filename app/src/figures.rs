@@ -42,6 +42,20 @@ pub(crate) fn describe() {
         "annuaire_outbox_messages_total",
         "Messages that a sink has taken, by topic, stream or purpose"
     );
+    describe_counter!(
+        "annuaire_inbound_messages_total",
+        "Messages of other services, by what became of them: applied, answered, skipped or dead_letter, and why"
+    );
+    describe_histogram!(
+        "annuaire_inbound_seconds",
+        "Time from when a message was polled until its outcome was stored"
+    );
+    describe_gauge!(
+        "annuaire_inbound_lag_messages",
+        "Messages of other services that have no outcome yet, on the partitions that this process reads"
+    );
+    describe_gauge!("annuaire_inbound_members", "Members of the consumer group, as Kafka says");
+    describe_gauge!("annuaire_inbound_partitions", "Partitions that this process reads");
     describe_counter!("annuaire_sink_heals_total", "Losses that a sink found and made good by itself");
     describe_gauge!(
         "annuaire_dead_letters",
@@ -109,6 +123,22 @@ pub(crate) fn begin_heals(sink: &'static str, reasons: &[&'static str]) {
 pub(crate) async fn count_dead_letters(pool: PgPool) {
     let shown = gauge!("annuaire_dead_letters", "queue" => "outbox");
     count(shown, "SELECT count(*) FROM outbox_dead_letters", pool).await;
+}
+
+/// Of a process that reads what other services say.
+pub(crate) fn begin_inbound<'a>(topics: impl Iterator<Item = &'a str>) {
+    for topic in topics {
+        let _ = histogram!("annuaire_inbound_seconds", "topic" => topic.to_owned());
+        gauge!("annuaire_inbound_lag_messages", "topic" => topic.to_owned()).set(0.0);
+    }
+    gauge!("annuaire_inbound_members").set(0.0);
+    gauge!("annuaire_inbound_partitions").set(0.0);
+}
+
+/// Shows how many messages of other services could not be carried out and wait. Runs until it is dropped.
+pub(crate) async fn count_inbound_letters(pool: PgPool) {
+    let shown = gauge!("annuaire_dead_letters", "queue" => "inbound");
+    count(shown, "SELECT count(*) FROM inbound_dead_letters WHERE state = 'waiting'", pool).await;
 }
 
 /// Shows how many mails of the last week were refused. Runs until it is dropped.

@@ -14,6 +14,7 @@ mod descriptors;
 pub mod fatal;
 mod figures;
 pub mod http;
+mod inbound;
 pub mod local;
 mod mail;
 pub mod migrate;

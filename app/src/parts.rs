@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::{Api, Condition, Probe, Readiness, Transport};
+use command_api::{Api, Condition, Probe, Readiness, Resources, Transport};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
 use event_store::{Appender, Commands, EventStore, LogId, SystemClock, UuidV7};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use messaging::inbound::Rules;
 use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
 use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes;
@@ -27,9 +28,10 @@ use crate::config::{self, Config, Role};
 use crate::contract;
 use crate::fatal::Fatal;
 use crate::figures;
+use crate::inbound;
 use crate::local::{self, Broker};
 use crate::mail;
-use crate::probes::{EventLog, Follower, RedisServer};
+use crate::probes::{Consumer, EventLog, Follower, RedisServer};
 use crate::processes::Renewals;
 use crate::servers::Servers;
 use crate::urls::Urls;
@@ -40,7 +42,7 @@ const QUERY_CONNECTIONS: u32 = 16;
 const WINDOW: i64 = 10_000;
 
 /// A reader of the log that runs until it is told to stop.
-type Started = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
+pub(crate) type Started = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// What runs, made but not started.
 pub(crate) struct Parts {
@@ -114,14 +116,17 @@ impl Parts {
             }
         }
         if has(Role::Outbox) {
-            background.push(figures::count_dead_letters(store.pool().clone()).boxed());
-            if let Some((reader, progress)) = mail::wire(config, own_address, store, &pool).await? {
-                background.extend(mail::work(&pool));
-                sinks.push(sink(reader, progress, &log, leaders()));
-            }
-            let reader = topics(config, servers, store, &pool).await?;
-            let progress = witnessed(Kafka::NAME, &pool);
-            sinks.push(sink(reader, progress, &log, leaders()));
+            let (more, work) = outbox(config, servers, own_address, store, &pool, &leaders).await?;
+            sinks.extend(more);
+            background.extend(work);
+        }
+        if has(Role::Inbound) {
+            let (users, customers) = (users_progress.clone(), customers_progress.clone());
+            let resources = Resources { store: log.clone(), pool: pool.clone(), users, customers };
+            let (reader, status) = inbound::wire(config, servers, store, resources);
+            probes.push(Box::new(Consumer { status, essential }));
+            background.push(figures::count_inbound_letters(store.pool().clone()).boxed());
+            readers.push(reader);
         }
         for Sink { progress, reader } in sinks {
             background.push(measured(&progress, &log));
@@ -189,6 +194,26 @@ fn users_stream(
     RedisStream::new(redis, log.clone(), pool.clone(), cache, options)
 }
 
+/// What is sent to others but for the stream of users: mails and Kafka's topics.
+async fn outbox(
+    config: &Config,
+    servers: &Servers,
+    own_address: &str,
+    store: &Arc<PostgresStore>,
+    pool: &PgPool,
+    leaders: &impl Fn() -> PgConnectOptions,
+) -> Result<(Vec<Sink>, Vec<BoxFuture<'static, ()>>), Fatal> {
+    let log: Arc<dyn EventStore> = store.clone();
+    let (mut sinks, mut work) = (Vec::new(), vec![figures::count_dead_letters(store.pool().clone()).boxed()]);
+    if let Some((reader, progress)) = mail::wire(config, own_address, store, pool).await? {
+        work.extend(mail::work(pool));
+        sinks.push(sink(reader, progress, &log, leaders()));
+    }
+    let reader = topics(config, servers, store, pool).await?;
+    sinks.push(sink(reader, witnessed(Kafka::NAME, pool), &log, leaders()));
+    Ok((sinks, work))
+}
+
 /// What comes due of subscriptions.
 fn renewals(
     log: &Arc<dyn EventStore>,
@@ -221,15 +246,16 @@ async fn topics(
     figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
     let options = kafka_of(config, servers.broker.as_ref());
     if let Some(broker) = &servers.broker {
-        make_topics(broker, options.topics.partitions, store.log()).await?;
+        make_topics(broker, options.topics.partitions, store.log(), &inbound::rules(config)).await?;
     }
     Ok(Kafka::new(options, store.clone(), store.pool().clone(), pool.clone()))
 }
 
-async fn make_topics(broker: &Broker, partitions: i32, log: LogId) -> Result<(), Fatal> {
+async fn make_topics(broker: &Broker, partitions: i32, log: LogId, rules: &Rules) -> Result<(), Fatal> {
     let made = async {
-        for topic in routes::topics() {
-            broker.create_topic(topic, partitions).await?;
+        let consumed = rules.topics().filter(|name| !routes::is_topic(name));
+        for topic in routes::topics().map(str::to_owned).chain(consumed) {
+            broker.create_topic(&topic, partitions).await?;
         }
         broker.create_topic(&kafka::checkpoint_topic(log), 1).await
     };

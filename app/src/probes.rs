@@ -8,6 +8,7 @@ use command_api::{Condition, Probe};
 use event_store::EventStore;
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, State};
+use messaging::inbound;
 use redis::InfoDict;
 use redis::aio::ConnectionManager;
 
@@ -97,5 +98,30 @@ impl Probe for RedisServer {
 
     fn reason(&self) -> Option<&'static str> {
         Some(if self.evicts.load(Ordering::Relaxed) { "evicts_any_key" } else { "unavailable" })
+    }
+}
+
+/// What other services say. Messages that can't be read now wait where they are.
+pub(crate) struct Consumer {
+    pub(crate) status: inbound::Status,
+    pub(crate) essential: bool,
+}
+
+#[async_trait]
+impl Probe for Consumer {
+    fn name(&self) -> &'static str {
+        "inbound"
+    }
+
+    fn is_essential(&self) -> bool {
+        self.essential
+    }
+
+    async fn check(&self) -> Condition {
+        if self.status.now().is_well { Condition::Ok } else { Condition::Down }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        Some("not_consuming")
     }
 }

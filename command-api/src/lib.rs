@@ -34,6 +34,7 @@ mod proxies;
 mod published;
 mod query;
 mod rate_limit;
+mod resources;
 mod schemas;
 mod subscriptions;
 mod tasks;
@@ -68,6 +69,7 @@ pub use origins::Origins;
 pub use proxies::Proxies;
 pub use published::Published;
 pub use rate_limit::RateLimit;
+pub use resources::{Resources, Unreadable};
 pub use transport::Transport;
 
 use crate::auth::Auth;

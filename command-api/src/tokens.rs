@@ -46,7 +46,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[schema(as = Tokens, example = json!({
     "customerId": "c-1", "balance": 950, "purchased": 1000, "used": 100, "allocated": 50,
 }))]
-struct TokensBody<'a> {
+pub(crate) struct TokensBody<'a> {
     #[schema(value_type = Key)]
     customer_id: &'a str,
     /// What there is to use.
@@ -64,7 +64,7 @@ struct TokensBody<'a> {
 }
 
 impl<'a> TokensBody<'a> {
-    fn of(customer_id: &'a CustomerId, totals: Totals) -> Self {
+    pub(crate) fn of(customer_id: &'a CustomerId, totals: Totals) -> Self {
         let Totals { purchased, used, allocated } = totals;
         Self { customer_id: customer_id.as_str(), balance: totals.balance(), purchased, used, allocated }
     }
@@ -299,7 +299,7 @@ async fn known(
 }
 
 /// As the database counts, which knows no numbers without a sign.
-fn totals(purchased: i64, used: i64, allocated: i64) -> Totals {
+pub(crate) fn totals(purchased: i64, used: i64, allocated: i64) -> Totals {
     let [purchased, used, allocated] =
         [purchased, used, allocated].map(|count| u64::try_from(count).unwrap_or_default());
     Totals { purchased, used, allocated }

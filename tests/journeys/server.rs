@@ -55,6 +55,8 @@ impl Server {
         let log = folder.path().join("log");
         let mut child = annuaire(&["serve"], variables, folder.path())
             .env("AUTH_USER_SERVICE_PORT", "0")
+            // Of the topics of other services there is one each on a broker that tests share: who reads them says so.
+            .env("ROLES", "api,projections,outbox")
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()

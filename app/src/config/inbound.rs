@@ -1,7 +1,7 @@
 //! What other services say to us on Kafka: from when on, who they are, and where answers may go.
 
-use chrono::{DateTime, Utc};
-use messaging::inbound::{ResponseTopics, ServiceKeys, Topics};
+use chrono::DateTime;
+use messaging::inbound::{ResponseTopics, ServiceKeys, Start, Topics};
 
 use super::reader::Reader;
 use super::settings as s;
@@ -17,7 +17,7 @@ pub struct Inbound {
     /// What the consumer calls itself.
     pub client_id: String,
     /// Where it begins.
-    pub start: InboundStart,
+    pub start: Start,
     /// The keys of services that sign.
     pub keys: ServiceKeys,
     /// What their topics are called.
@@ -26,30 +26,17 @@ pub struct Inbound {
     pub response_topics: ResponseTopics,
 }
 
-/// Where reading begins on a partition of which neither we nor the group know how far it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InboundStart {
-    /// At the first message there is.
-    Earliest,
-    /// Behind the last one.
-    Latest,
-    /// At the first message of this time or later.
-    At(DateTime<Utc>),
-}
-
-impl InboundStart {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "earliest" => Ok(Self::Earliest),
-            "latest" => Ok(Self::Latest),
-            // Kafka has another meaning for times before 1970.
-            _ => DateTime::parse_from_rfc3339(text)
-                .ok()
-                .map(|time| time.to_utc())
-                .filter(|time| *time >= DateTime::UNIX_EPOCH)
-                .map(Self::At)
-                .ok_or_else(|| START.to_owned()),
-        }
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        // Kafka has another meaning for times before 1970.
+        _ => DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|time| time.to_utc())
+            .filter(|time| *time >= DateTime::UNIX_EPOCH)
+            .map(Start::At)
+            .ok_or_else(|| START.to_owned()),
     }
 }
 
@@ -58,7 +45,7 @@ pub(super) fn inbound(read: &mut Reader<'_>) -> Option<Inbound> {
     let before = read.problems.len();
     let group_id = read.value(&s::KAFKA_GROUP_ID, name);
     let client_id = read.value(&s::KAFKA_CLIENT_ID, name);
-    let start = read.value(&s::INBOUND_START, InboundStart::parse);
+    let begins = read.value(&s::INBOUND_START, start);
     let keys = read.optional(&s::SERVICE_KEYS, ServiceKeys::parse);
     let topics = read.optional(&s::INBOUND_TOPICS, Topics::parse);
     let response_topics = read.value(&s::RESPONSE_TOPICS, ResponseTopics::parse);
@@ -68,7 +55,7 @@ pub(super) fn inbound(read: &mut Reader<'_>) -> Option<Inbound> {
     Some(Inbound {
         group_id: group_id?,
         client_id: client_id?,
-        start: start?,
+        start: begins?,
         keys: keys.unwrap_or_default(),
         topics: topics.unwrap_or_default(),
         response_topics: response_topics?,

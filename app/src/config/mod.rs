@@ -21,7 +21,7 @@ use messaging::signing::SigningKey;
 
 pub use self::auth::{Administrator, Auth};
 pub use self::effective::Effective;
-pub use self::inbound::{Inbound, InboundStart};
+pub use self::inbound::Inbound;
 pub use self::kafka::{Compression, Kafka, KafkaCluster, KafkaOptions, Topics};
 pub use self::mail::{Mail, Mails, SmtpUrl};
 pub use self::postgres_url::PostgresUrl;

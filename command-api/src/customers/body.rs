@@ -13,7 +13,7 @@ use crate::users::in_milliseconds;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Customer)]
-pub(super) struct CustomerBody<'a> {
+pub(crate) struct CustomerBody<'a> {
     #[schema(value_type = Key)]
     customer_id: &'a str,
     #[schema(pattern = "^(sme|institution)$")]
@@ -59,7 +59,7 @@ pub(super) struct CustomerBody<'a> {
 }
 
 impl<'a> CustomerBody<'a> {
-    pub(super) fn of(row: &'a CustomerRow) -> Self {
+    pub(crate) fn of(row: &'a CustomerRow) -> Self {
         // Whole, so that no field is forgotten.
         let CustomerRow {
             id,

@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::error::ApiError;
 
+pub(crate) use body::CustomerBody;
 pub(crate) use queries::{ever, found};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {

@@ -14,7 +14,7 @@ use crate::users::in_milliseconds;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Subscription)]
-pub(super) struct SubscriptionBody<'a> {
+pub(crate) struct SubscriptionBody<'a> {
     #[schema(value_type = Key)]
     subscription_id: Uuid,
     #[schema(value_type = customers::Key)]
@@ -48,7 +48,7 @@ pub(super) struct SubscriptionBody<'a> {
 }
 
 impl<'a> SubscriptionBody<'a> {
-    pub(super) fn of(row: &'a SubscriptionRow) -> Self {
+    pub(crate) fn of(row: &'a SubscriptionRow) -> Self {
         // Whole, so that no field is forgotten.
         let SubscriptionRow {
             subscription_id,

@@ -6,6 +6,8 @@ mod fields;
 mod queries;
 mod schemas;
 
+pub(crate) use body::SubscriptionBody;
+
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};

@@ -46,6 +46,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The topics that must be there: those that are read, and those of dead letters.
+    pub fn topics(&self) -> impl Iterator<Item = String> {
+        let dead = |name| format!("{name}{DEAD_LETTERS}");
+        self.topics.names().flat_map(move |name| [name.to_owned(), dead(name)])
+    }
+
     /// What a message asks for.
     pub(super) fn read(&self, message: &Delivered) -> Result<Read, Refused> {
         let read = read(message, &self.keys)?;
@@ -71,8 +77,8 @@ pub struct InboundOptions {
     pub start: Start,
     /// What messages are held to.
     pub rules: Rules,
-    /// How topics are made.
-    pub topics: TopicSettings,
+    /// How topics are made; [`None`] where somebody else has made them.
+    pub topics: Option<TopicSettings>,
     /// `compression.codec` of what is sent.
     pub compression: &'static str,
     /// What answers are signed with.
@@ -114,7 +120,9 @@ impl Inbound {
     async fn consume(&self, stop: &CancellationToken) -> Result<(), Failure> {
         let options = &self.options;
         let client = self.client();
-        self.make_topics(&client).await?;
+        if let Some(settings) = &options.topics {
+            self.make_topics(&client, settings).await?;
+        }
         let ids = TopicIds::new(&client)?;
         let seal = Seal::of(&self.log).await?;
         let post = Post::new(&options.client, options.compression)?;
@@ -149,10 +157,8 @@ impl Inbound {
     }
 
     /// Makes the topics that were never known: those that are read, and those of dead letters.
-    async fn make_topics(&self, client: &ClientConfig) -> Result<(), Failure> {
-        let read: Vec<String> = self.options.rules.topics.names().map(str::to_owned).collect();
-        let wanted: BTreeSet<String> =
-            read.iter().cloned().chain(read.iter().map(|name| format!("{name}{DEAD_LETTERS}"))).collect();
+    async fn make_topics(&self, client: &ClientConfig, settings: &TopicSettings) -> Result<(), Failure> {
+        let wanted: BTreeSet<String> = self.options.rules.topics().collect();
         let asked = client.clone();
         let (cluster, there) = on_thread(move || {
             let consumer: BaseConsumer<Quiet> =
@@ -178,7 +184,7 @@ impl Inbound {
         let is_new = |name: &&String| !there.contains(*name) && !known.contains(*name);
         let missing: Vec<&String> = wanted.iter().filter(is_new).collect();
         if !missing.is_empty() {
-            self.create(client, &missing).await?;
+            create(client, settings, &missing).await?;
         }
         let met: Vec<&str> = wanted.iter().map(String::as_str).collect();
         sqlx::query(
@@ -190,25 +196,24 @@ impl Inbound {
         .await?;
         Ok(())
     }
+}
 
-    async fn create(&self, client: &ClientConfig, missing: &[&String]) -> Result<(), Failure> {
-        let settings = &self.options.topics;
-        let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
-        let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
-        let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
-        let topics: Vec<NewTopic<'_>> =
-            missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
-        for made in admin.create_topics(&topics, &wait).await.map_err(unreachable)? {
-            match made {
-                Ok(name) => tracing::info!("Made the topic {name}"),
-                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => {
-                    return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
-                }
+async fn create(client: &ClientConfig, settings: &TopicSettings, missing: &[&String]) -> Result<(), Failure> {
+    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
+    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
+    let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
+    let topics: Vec<NewTopic<'_>> =
+        missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
+    for made in admin.create_topics(&topics, &wait).await.map_err(unreachable)? {
+        match made {
+            Ok(name) => tracing::info!("Made the topic {name}"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => {
+                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Judges dead letters again, for an operator.

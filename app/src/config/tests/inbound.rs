@@ -1,9 +1,10 @@
 use chrono::DateTime;
+use messaging::inbound::Start;
 use messaging::inbound::{ResponseTopics, ServiceKeys, Source, Topics};
 
 use super::*;
 
-fn start(text: &str) -> InboundStart {
+fn start(text: &str) -> Start {
     ok(&[("INBOUND_START", text)]).inbound.start
 }
 
@@ -12,7 +13,7 @@ fn what_others_say_is_read_as_they_expect_it() {
     let expected = Inbound {
         group_id: "customer-service-group".into(),
         client_id: "customer-service-consumer".into(),
-        start: InboundStart::Earliest,
+        start: Start::Earliest,
         keys: ServiceKeys::default(),
         topics: Topics::default(),
         response_topics: ResponseTopics::default(),
@@ -34,9 +35,9 @@ fn a_group_and_a_client_have_names() {
 
 #[test]
 fn reading_begins_at_either_end_or_at_a_time() {
-    assert_eq!(start("earliest"), InboundStart::Earliest);
-    assert_eq!(start("latest"), InboundStart::Latest);
-    let at = |seconds| InboundStart::At(DateTime::from_timestamp(seconds, 0).expect("a time"));
+    assert_eq!(start("earliest"), Start::Earliest);
+    assert_eq!(start("latest"), Start::Latest);
+    let at = |seconds| Start::At(DateTime::from_timestamp(seconds, 0).expect("a time"));
     assert_eq!(start("1970-01-01T00:00:00Z"), at(0));
     assert_eq!(start("2026-11-23T11:00:00+01:00"), start("2026-11-23T10:00:00.000Z"));
     for bad in ["Earliest", "2026-11-23", "2026-11-23T10:00:00", "1969-12-31T23:59:59Z", "-1", "1764"] {
