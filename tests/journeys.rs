@@ -27,6 +27,8 @@ mod faults_redis;
 mod first_login;
 #[path = "journeys/hot_account.rs"]
 mod hot_account;
+#[path = "journeys/inbound.rs"]
+mod inbound;
 #[path = "journeys/jsonwebtoken.rs"]
 mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]

@@ -40,6 +40,10 @@ pub(crate) fn url(pool: &PgPool) -> String {
 pub(crate) fn annuaire(arguments: &[&str], variables: &[(&str, &str)], folder: &std::path::Path) -> Command {
     let mut command = Command::new(program());
     command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    if arguments.first() == Some(&"serve") {
+        // Of the topics of other services there is one each on a broker that tests share: who reads them says so.
+        command.env("ROLES", "api,projections,outbox");
+    }
     command.envs(variables.iter().copied()).current_dir(folder).kill_on_drop(true);
     command
 }
@@ -55,8 +59,6 @@ impl Server {
         let log = folder.path().join("log");
         let mut child = annuaire(&["serve"], variables, folder.path())
             .env("AUTH_USER_SERVICE_PORT", "0")
-            // Of the topics of other services there is one each on a broker that tests share: who reads them says so.
-            .env("ROLES", "api,projections,outbox")
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
