@@ -58,6 +58,7 @@ pub(crate) async fn execute(api: &Api, request: Request<Command>) -> Answer {
         | Command::ChangeAddress { .. }
         | Command::DeleteAddress(_)
         | Command::RequestVerification { .. }
+        | Command::VouchForEmail { .. }
         | Command::EnableMfa(_)
         | Command::DisableMfa(_)
         | Command::RegisterDevice(_)

@@ -80,19 +80,20 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What is kept of a password: a hash in the PHC string format
-/// (<https://github.com/P-H-C/phc-string-format>), with its salt and its cost.
+/// What is kept of a password: a hash with its salt and its cost, in the PHC string format
+/// (<https://github.com/P-H-C/phc-string-format>); of a user who came from another service and has not logged in
+/// since, possibly bcrypt's own form (`$2b$…`).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// A hash that was just made.
+    /// A hash that was just made, or that another service made.
     #[must_use]
-    pub fn new(phc: String) -> Self {
-        Self(phc)
+    pub fn new(text: String) -> Self {
+        Self(text)
     }
 
-    /// The PHC string.
+    /// The hash as it is kept.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -94,6 +94,11 @@ pub enum Command {
         /// The mail.
         request: Uuid,
     },
+    /// Takes the e-mail address for proven, on the word of who asks: another service has seen the proof.
+    VouchForEmail {
+        /// What stands for the mail that was never ours.
+        request: Uuid,
+    },
     /// Notes that a login asks for a second factor.
     EnableMfa(MfaType),
     /// Notes that a login asks for none any more.

@@ -265,7 +265,7 @@ pub struct VerificationRequested {
 pub struct EmailVerified {
     /// Of which address.
     pub email: Email,
-    /// The mail that it came with.
+    /// The mail that it came with, or what stands for one of another service.
     pub request: Uuid,
 }
 

@@ -163,6 +163,7 @@ fn is_change(command: &Command) -> bool {
         Command::AddAddress(_)
         | Command::ChangeAddress { .. }
         | Command::RequestVerification { .. }
+        | Command::VouchForEmail { .. }
         | Command::EnableMfa(_)
         | Command::DisableMfa(_)
         | Command::Change(_)
@@ -301,6 +302,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => any_request().prop_map(Command::DeleteAddress),
         3 => any_request().prop_map(|request| Command::RequestVerification { request, password_changes: 0 }),
         3 => any_request().prop_map(|request| Command::VerifyEmail { request }),
+        1 => any_request().prop_map(|request| Command::VouchForEmail { request }),
         1 => Just(Command::EnableMfa(MfaType::Totp)),
         1 => Just(Command::DisableMfa(MfaType::Totp)),
         2 => any_role().prop_map(Command::ReplaceRole),

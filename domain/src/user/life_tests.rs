@@ -52,6 +52,18 @@ fn who_registers_waits_for_a_proof_of_the_address() {
 }
 
 #[test]
+fn an_address_that_another_service_has_seen_proven_is_vouched_for_once() {
+    let vouch = || Command::VouchForEmail { request: MAIL };
+    let created = || Event::Created(awa().into());
+    given::<User>([created()]).when(vouch()).then_events([verified(MAIL)]);
+    given::<User>([created(), verified(MAIL)]).when(vouch()).then_events([]);
+    // Who registered is not let in by it.
+    given::<User>([registered()]).when(vouch()).then_events([verified(MAIL)]);
+    let without = NewUser { email: None, ..awa() };
+    given::<User>([Event::Created(without.into())]).when(vouch()).then_rejected(Rejection::NoEmail);
+}
+
+#[test]
 fn a_proof_lets_nobody_in_whom_an_administrator_shut_out() {
     given::<User>([registered(), status(Status::Suspended)]).when(VERIFY).then_events([verified(MAIL)]);
     given::<User>([registered(), status(Status::Active), status(Status::Pending)])

@@ -208,6 +208,10 @@ impl Profile {
                     .then_some(Event::VerificationRequested(VerificationRequested { email, verification }))
             }
             Command::VerifyEmail { request } => return self.verify(request),
+            Command::VouchForEmail { request } => {
+                let email = self.email.clone().ok_or(Rejection::NoEmail)?;
+                (!self.email_verified).then_some(Event::EmailVerified(EmailVerified { email, request }))
+            }
             Command::EnableMfa(mfa_type) => {
                 (!self.mfa_enabled).then_some(Event::MfaEnabled(MfaSwitched { mfa_type }))
             }
