@@ -8,6 +8,7 @@ mod caller;
 mod cookies;
 mod forgotten;
 pub(crate) mod guard;
+mod hashes;
 mod hs256;
 mod keyed;
 mod links;
@@ -50,6 +51,7 @@ pub use unknown_logins::note_unknown_logins;
 
 pub(crate) use caller::Caller;
 pub(crate) use cookies::ACCESS as ACCESS_COOKIE;
+pub(crate) use hashes::of_another_service;
 pub(crate) use links::need_mails;
 pub(crate) use password::{end_sessions, set_first};
 pub(crate) use rules::{Rule, rule};

@@ -1,21 +1,16 @@
-//! Making and checking hashes of passwords: argon2id (RFC 9106), a few at a time.
+//! Making and checking hashes of passwords, a few at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::password_hash::phc;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use argon2::Argon2;
 use domain::password::{Password, PasswordHash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::hashes::{self, hash, is_same};
 use crate::error::ApiError;
 
-/// What a hash costs, as OWASP's cheat sheet and ASVS 5.0 (appendix C) have it: memory in KiB, passes, lanes.
-const COST: (u32, u32, u32) = (19_456, 2, 1);
-/// The most that a stored hash may cost: one that was planted must not keep us busy.
-const MOST_MEMORY: u32 = 131_072;
-const MOST_PASSES: u32 = 10;
 /// How many may wait for a core, and how long.
 const QUEUE: usize = 32;
 const WAIT: Duration = Duration::from_millis(1_500);
@@ -58,9 +53,7 @@ impl Passwords {
     /// # Errors
     /// If the machine has no memory for it, or no source of chance.
     pub fn new() -> Result<Self, argon2::password_hash::Error> {
-        let (memory, passes, lanes) = COST;
-        let argon2 =
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory, passes, lanes, None)?);
+        let argon2 = hashes::ours()?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let nobodys = hash(&argon2, &Password::entered("nobody's"))?;
         let (permits, queue) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(cores + QUEUE)));
@@ -152,25 +145,10 @@ impl Turn<'_> {
     }
 }
 
-fn hash(argon2: &Argon2<'_>, password: &Password) -> Result<PasswordHash, argon2::password_hash::Error> {
-    let made: phc::PasswordHash = argon2.hash_password(password.as_bytes())?;
-    Ok(PasswordHash::new(made.to_string()))
-}
-
-/// Whether a hash is that of a password, and if so whether it was made at another cost than ours.
-fn is_same(argon2: &Argon2<'_>, password: &Password, kept: &PasswordHash) -> Option<bool> {
-    let hash = phc::PasswordHash::new(kept.as_str()).ok()?;
-    let params = Params::try_from(&hash).ok()?;
-    if params.m_cost() > MOST_MEMORY || params.t_cost() > MOST_PASSES {
-        return None;
-    }
-    argon2.verify_password(password.as_bytes(), &hash).ok()?;
-    let made_at = (params.m_cost(), params.t_cost(), params.p_cost());
-    Some(made_at != COST || hash.algorithm != Algorithm::Argon2id.ident())
-}
-
 #[cfg(test)]
 mod tests {
+    use argon2::{Algorithm, Params, Version};
+
     use super::*;
 
     fn passwords() -> Passwords {
