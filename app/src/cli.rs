@@ -8,6 +8,7 @@ use crate::contract::{self, Contract};
 use crate::fatal::Fatal;
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
+use crate::tools::import::{self, Import};
 use crate::tools::outbox::{self, Outbox};
 use crate::tools::print::print;
 use crate::tools::projections::{self, Projections};
@@ -52,6 +53,9 @@ enum Command {
     /// Users
     #[command(subcommand)]
     Users(Users),
+    /// Take in what another service has kept: users, customers, balances of tokens
+    #[command(subcommand)]
+    Import(Import),
     /// Access tokens of services
     #[command(subcommand)]
     Tokens(Tokens),
@@ -112,6 +116,7 @@ impl Cli {
                 look(async |tools| projections::run(tools, &command).await).await
             }
             Command::Users(command) => look(async |tools| users::run(tools, &command).await).await,
+            Command::Import(command) => look(async |tools| import::run(tools, &command).await).await,
             Command::Tokens(command) => look(async |tools| tokens::run(tools, &command).await).await,
             Command::Contract(command) => contract::run(&command),
             Command::Config { json } => print(&config_text(json)?).map(drop),

@@ -30,17 +30,16 @@ pub(crate) struct Fields {
     pub(crate) wrong: Vec<Detail>,
 }
 
+/// What makes a value of a text.
+pub(crate) type Parse<T> = fn(&str) -> Result<T, Invalid>;
+
 impl Fields {
     pub(crate) fn of(fields: Map<String, Value>) -> Self {
         Self { fields, wrong: Vec::new() }
     }
 
     /// [`None`] if it is missing, empty or wrong, which is then told.
-    pub(crate) fn required<T>(
-        &mut self,
-        name: &'static str,
-        parse: fn(&str) -> Result<T, Invalid>,
-    ) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, name: &'static str, parse: Parse<T>) -> Option<T> {
         match self.optional(name, parse) {
             Patch::Set(value) => Some(value),
             // Wrong, and told already.
@@ -50,11 +49,7 @@ impl Fields {
     }
 
     /// A text; null and nothing but space clear it.
-    pub(crate) fn optional<T>(
-        &mut self,
-        name: &'static str,
-        parse: fn(&str) -> Result<T, Invalid>,
-    ) -> Patch<T> {
+    pub(crate) fn optional<T>(&mut self, name: &'static str, parse: Parse<T>) -> Patch<T> {
         match self.fields.remove(name) {
             None => Patch::Keep,
             Some(Value::Null) => Patch::Clear,
@@ -116,11 +111,7 @@ impl Fields {
     }
 
     /// Of a change: a text that may not be cleared, if it is named.
-    pub(crate) fn named<T>(
-        &mut self,
-        name: &'static str,
-        parse: fn(&str) -> Result<T, Invalid>,
-    ) -> Option<T> {
+    pub(crate) fn named<T>(&mut self, name: &'static str, parse: Parse<T>) -> Option<T> {
         if self.names(name) { self.required(name, parse) } else { None }
     }
 

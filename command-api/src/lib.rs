@@ -25,6 +25,7 @@ mod fields;
 mod first_administrator;
 mod health;
 mod histories;
+pub mod import;
 mod metrics;
 mod openapi;
 mod origins;

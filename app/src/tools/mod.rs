@@ -5,6 +5,7 @@
 pub(crate) mod doctor;
 pub(crate) mod events;
 mod followers;
+pub(crate) mod import;
 pub(crate) mod outbox;
 pub(crate) mod print;
 mod private;

@@ -27,10 +27,16 @@ pub(super) const CHANGEABLE: [&str; 12] = [
 /// Reads the body of a creation.
 pub(super) fn creation(fields: Map<String, Value>, id: CustomerId) -> Result<NewCustomer, ApiError> {
     let mut fields = Fields::of(fields);
+    let new = new_customer(&mut fields, id);
+    fields.finish(new)
+}
+
+/// Reads whom to create.
+pub(crate) fn new_customer(fields: &mut Fields, id: CustomerId) -> Option<NewCustomer> {
     let customer_type = fields.required("customerType", CustomerType::parse);
     let name = fields.required("name", Text::parse);
-    let rest = rest(&mut fields);
-    let new = customer_type.zip(name).map(|(customer_type, name)| NewCustomer {
+    let rest = rest(fields);
+    customer_type.zip(name).map(|(customer_type, name)| NewCustomer {
         id,
         customer_type,
         name,
@@ -44,8 +50,7 @@ pub(super) fn creation(fields: Map<String, Value>, id: CustomerId) -> Result<New
         payment_method: set(rest.payment_method),
         preferences: set(rest.preferences),
         profile: set(rest.profile),
-    });
-    fields.finish(new)
+    })
 }
 
 /// Reads the body of a change.

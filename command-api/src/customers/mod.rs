@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::Aggregate;
-use domain::customer::{Command, Customer, CustomerType, Rejection};
+use domain::customer::{Account, Command, Customer, CustomerType, Rejection};
 use domain::ids::CustomerId;
 use domain::user::NewUser;
 use domain::values::UserType;
@@ -23,7 +23,11 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::error::ApiError;
 
+<<<<<<< HEAD
 pub(crate) use body::CustomerBody;
+=======
+pub(crate) use fields::new_customer;
+>>>>>>> 5ed9b33 (app: Import users, customers and balances of another service)
 pub(crate) use queries::{ever, found};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -59,12 +63,19 @@ pub(crate) async fn joined(api: &Api, user: NewUser) -> Result<NewUser, ApiError
     let Some(id) = &user.customer_id else { return Ok(user) };
     let customer = api.customers.current(&stream(id)).await?;
     // Whether it is there decides who creates the user.
-    let Some(account) = customer.state.living() else { return Ok(user) };
+    Ok(match customer.state.living() {
+        Some(account) => joining(user, account),
+        None => user,
+    })
+}
+
+/// A new user of this customer.
+pub(crate) fn joining(user: NewUser, account: &Account) -> NewUser {
     let user_type = user.user_type.unwrap_or(match account.customer_type {
         CustomerType::Sme => UserType::Sme,
         CustomerType::Institution => UserType::FinancialInstitution,
     });
-    Ok(NewUser { customer_name: Some(account.name.clone()), user_type: Some(user_type), ..user })
+    NewUser { customer_name: Some(account.name.clone()), user_type: Some(user_type), ..user }
 }
 
 /// What a path calls a customer.

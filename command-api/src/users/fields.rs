@@ -7,7 +7,7 @@ use domain::values::{AvatarUrl, Email, Sexe, Text, UserType, Username};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Detail};
-use crate::fields::{Fields, REQUIRED, set};
+use crate::fields::{Fields, Parse, REQUIRED, set};
 
 /// The fields that a change may name.
 pub(super) const CHANGEABLE: [&str; 13] = [
@@ -36,9 +36,22 @@ pub(super) fn creation(
 ) -> Result<(NewUser, Option<Password>), ApiError> {
     let mut fields = Fields::of(fields);
     let password = set(fields.optional("password", Password::parse));
-    let id = fields.optional("id", UserId::parse);
+    let id = match set(fields.optional("id", UserId::parse)) {
+        Some(id) => id,
+        None => UserId::parse(fresh).map_err(|invalid| ApiError::internal(invalid.to_string()))?,
+    };
+    let user = new_user(&mut fields, id, Fields::required);
+    fields.finish(user).map(|user| (user, password))
+}
+
+/// Reads whom to create; `matricule` says whether there has to be one.
+pub(crate) fn new_user(
+    fields: &mut Fields,
+    id: UserId,
+    matricule: fn(&mut Fields, &'static str, Parse<Matricule>) -> Option<Matricule>,
+) -> Option<NewUser> {
     let customer_id = set(fields.optional("customerId", CustomerId::parse));
-    let matricule = fields.required("matricule", Matricule::parse);
+    let matricule = matricule(fields, "matricule", Matricule::parse);
     let nom = fields.required("nom", Text::parse);
     let Changes {
         matricule: _,
@@ -54,17 +67,10 @@ pub(super) fn creation(
         user_type,
         is_company_owner,
     } = fields.user_changes();
-    let (Some(matricule), Some(nom), []) = (matricule, nom, &*fields.wrong) else {
-        return Err(ApiError::Invalid(fields.wrong));
-    };
-    let id = match set(id) {
-        Some(id) => id,
-        None => UserId::parse(fresh).map_err(|invalid| ApiError::internal(invalid.to_string()))?,
-    };
-    let user = NewUser {
+    Some(NewUser {
         id,
-        matricule: Some(matricule),
-        nom,
+        matricule,
+        nom: nom?,
         prenom: set(prenom),
         ministere: set(ministere),
         avatar: set(avatar),
@@ -78,8 +84,7 @@ pub(super) fn creation(
         customer_name: None,
         user_type: set(user_type),
         is_company_owner: is_company_owner.unwrap_or_default(),
-    };
-    Ok((user, password))
+    })
 }
 
 /// Reads the body of a change.

@@ -25,6 +25,7 @@ use crate::Api;
 use crate::error::ApiError;
 
 pub(crate) use commands::{execute, tell};
+pub(crate) use fields::new_user;
 pub(crate) use profile::{ProfileBody, in_milliseconds};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {

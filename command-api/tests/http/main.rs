@@ -16,6 +16,7 @@ mod conditions;
 mod customer_rules;
 mod customers;
 mod history;
+mod imports;
 mod life;
 mod lists;
 mod log;
