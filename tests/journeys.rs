@@ -27,6 +27,8 @@ mod faults_redis;
 mod first_login;
 #[path = "journeys/hot_account.rs"]
 mod hot_account;
+#[path = "journeys/import.rs"]
+mod import;
 #[path = "journeys/inbound.rs"]
 mod inbound;
 #[path = "journeys/jsonwebtoken.rs"]

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use command_api::{Resources, Unreadable};
 use event_store::postgres::PostgresStore;
+use event_store::reader::Progress;
 use futures::FutureExt;
 use messaging::inbound::{Directory, Entity, Inbound, InboundOptions, NotNow, Rules, Status};
 use serde_json::Value;
+use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::figures;
@@ -44,7 +46,8 @@ pub(crate) fn wire(
     config: &Config,
     servers: &Servers,
     store: &Arc<PostgresStore>,
-    resources: Resources,
+    pool: &PgPool,
+    [users, customers]: [Progress; 2],
 ) -> (Started, Status) {
     let (kafka, status) = (kafka_of(config, servers.broker.as_ref()), Status::default());
     let rules = rules(config);
@@ -65,6 +68,7 @@ pub(crate) fn wire(
         compression: kafka.compression,
         signing_key: kafka.signing_key,
     };
+    let resources = Resources { store: store.clone(), pool: pool.clone(), users, customers };
     let (log, directory) = (store.pool().clone(), Arc::new(Queries(resources)));
     let inbound = Inbound { options, store: store.clone(), log, directory, status: status.clone() };
     (Box::new(|stop| inbound.run(stop).boxed()), status)

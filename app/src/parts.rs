@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::{Api, Condition, Probe, Readiness, Resources, Transport};
+use command_api::{Api, Condition, Probe, Readiness, Transport};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
 use event_store::{Appender, Commands, EventStore, LogId, SystemClock, UuidV7};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use messaging::inbound::Rules;
 use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
 use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes;
@@ -115,15 +114,15 @@ impl Parts {
                 sinks.push(sink(reader, progress, &log, leaders()));
             }
         }
+        make_topics(config, servers, store.log()).await?;
         if has(Role::Outbox) {
             let (more, work) = outbox(config, servers, own_address, store, &pool, &leaders).await?;
             sinks.extend(more);
             background.extend(work);
         }
         if has(Role::Inbound) {
-            let (users, customers) = (users_progress.clone(), customers_progress.clone());
-            let resources = Resources { store: log.clone(), pool: pool.clone(), users, customers };
-            let (reader, status) = inbound::wire(config, servers, store, resources);
+            let progress = [&users_progress, &customers_progress].map(Clone::clone);
+            let (reader, status) = inbound::wire(config, servers, store, &pool, progress);
             probes.push(Box::new(Consumer { status, essential }));
             background.push(figures::count_inbound_letters(store.pool().clone()).boxed());
             readers.push(reader);
@@ -209,7 +208,7 @@ async fn outbox(
         work.extend(mail::work(pool));
         sinks.push(sink(reader, progress, &log, leaders()));
     }
-    let reader = topics(config, servers, store, pool).await?;
+    let reader = topics(config, servers, store, pool);
     sinks.push(sink(reader, witnessed(Kafka::NAME, pool), &log, leaders()));
     Ok((sinks, work))
 }
@@ -234,24 +233,20 @@ fn renewals(
 }
 
 /// The sink of the Kafka topics.
-async fn topics(
-    config: &Config,
-    servers: &Servers,
-    store: &Arc<PostgresStore>,
-    pool: &PgPool,
-) -> Result<Kafka, Fatal> {
+fn topics(config: &Config, servers: &Servers, store: &Arc<PostgresStore>, pool: &PgPool) -> Kafka {
     for topic in routes::topics() {
         figures::begin_sink(Kafka::NAME, topic);
     }
     figures::begin_heals(Kafka::NAME, &["checkpoint_lost"]);
     let options = kafka_of(config, servers.broker.as_ref());
-    if let Some(broker) = &servers.broker {
-        make_topics(broker, options.topics.partitions, store.log(), &inbound::rules(config)).await?;
-    }
-    Ok(Kafka::new(options, store.clone(), store.pool().clone(), pool.clone()))
+    Kafka::new(options, store.clone(), store.pool().clone(), pool.clone())
 }
 
-async fn make_topics(broker: &Broker, partitions: i32, log: LogId, rules: &Rules) -> Result<(), Fatal> {
+/// Those of the embedded broker, which nobody else can make.
+async fn make_topics(config: &Config, servers: &Servers, log: LogId) -> Result<(), Fatal> {
+    let Some(broker) = &servers.broker else { return Ok(()) };
+    let rules = inbound::rules(config);
+    let partitions = config.topics.partitions.into();
     let made = async {
         let consumed = rules.topics().filter(|name| !routes::is_topic(name));
         for topic in routes::topics().map(str::to_owned).chain(consumed) {

@@ -34,7 +34,9 @@ impl Servers {
         };
         let broker = async {
             match config.kafka {
-                Kafka::Embedded if config.roles.contains(Role::Outbox) => {
+                Kafka::Embedded
+                    if config.roles.contains(Role::Outbox) || config.roles.contains(Role::Inbound) =>
+                {
                     local::Broker::start().await.map(Some)
                 }
                 Kafka::Embedded | Kafka::Cluster(_) => Ok(None),

@@ -356,9 +356,19 @@ async fn the_outbox_tells_positions_leaders_and_ends(pool: PgPool) {
 #[tokio::test]
 async fn each_command_has_its_help() {
     let folder = tempfile::tempdir().unwrap();
-    for command in
-        ["events", "events tail", "events stream", "events export", "events stats", "outbox status", "doctor"]
-    {
+    for command in [
+        "events",
+        "events tail",
+        "events stream",
+        "events export",
+        "events stats",
+        "import",
+        "import users",
+        "import customers",
+        "import balances",
+        "outbox status",
+        "doctor",
+    ] {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = run_in(folder.path(), &arguments, &[]).await;
         assert_eq!(help.code, Some(0), "{command}");

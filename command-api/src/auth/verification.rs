@@ -9,15 +9,15 @@ use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use domain::access::Access;
 use domain::mail::Purpose;
-use domain::user::{Command, User};
-use event_store::{Executed, Request, StreamId};
+use domain::user::{Command, Rejection, User};
+use event_store::{ExecuteError, Executed, Request, StreamId};
 use projections::mails::Link;
 
 use super::caller::Caller;
 use super::links::{self, Token};
 use super::schemas::LinkBody;
 use crate::Api;
-use crate::administrators;
+use crate::administrators::{self, Refusal};
 use crate::body::JsonObject;
 use crate::client::Client;
 use crate::conditions::{Cause, Terms};
@@ -110,5 +110,9 @@ async fn prove(api: &Api, cause: &Cause, token: &Token) -> Result<Executed<User>
         return Err(ApiError::InvalidToken);
     }
     let command = Request::on(stream, Command::VerifyEmail { request }, cause.metadata_of(&user_id));
-    Ok(administrators::execute(api, command).await?)
+    match administrators::execute(api, command).await {
+        // Deleted since it was looked at.
+        Err(Refusal::User(ExecuteError::Rejected(Rejection::NotFound))) => Err(ApiError::InvalidToken),
+        verified => Ok(verified?),
+    }
 }

@@ -23,11 +23,8 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::error::ApiError;
 
-<<<<<<< HEAD
 pub(crate) use body::CustomerBody;
-=======
 pub(crate) use fields::new_customer;
->>>>>>> 5ed9b33 (app: Import users, customers and balances of another service)
 pub(crate) use queries::{ever, found};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {

@@ -160,6 +160,7 @@ impl Incoming {
             customer_name: _,
             user_type,
             is_company_owner,
+            role: _,
         } = &self.new;
         differing([
             ("matricule", *matricule == profile.matricule),
@@ -194,7 +195,7 @@ fn field(rejection: &Rejection) -> &'static str {
         Rejection::EmailTaken | Rejection::NoEmail | Rejection::LinkVoid => "email",
         Rejection::UsernameTaken => "username",
         Rejection::NoCustomer => "customerId",
-        Rejection::Administrator => "roles",
+        Rejection::Administrator | Rejection::Protected => "roles",
         Rejection::IdTaken
         | Rejection::NotFound
         | Rejection::AddressNotFound

@@ -38,6 +38,7 @@ impl Command {
             | Self::DeleteAddress(_)
             | Self::RequestVerification { .. }
             | Self::VerifyEmail { .. }
+            | Self::VouchForEmail { .. }
             | Self::EnableMfa(_)
             | Self::DisableMfa(_)
             | Self::RegisterDevice(_)

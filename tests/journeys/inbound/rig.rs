@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use event_store::{IdSource, UuidV7};
 use messaging::inbound::Source;
+use messaging::inbound::topics::DEAD_LETTERS;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -11,7 +13,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::customers::done;
 use crate::server::{Server, eventually, text, url};
@@ -37,7 +38,7 @@ impl Rig {
     pub(crate) async fn with(pool: &PgPool, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let redis = own_redis(folder.path()).await;
-        let prefix = format!("t{}.", &Uuid::now_v7().simple().to_string()[8..]);
+        let prefix = format!("t{}.", &UuidV7.next().simple().to_string()[8..]);
         let topics: Vec<String> =
             Source::ALL.iter().map(|it| format!("{0}={prefix}{0}", it.name())).collect();
         let settings = [
@@ -97,9 +98,11 @@ impl Rig {
         let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
         let mut ends = BTreeMap::new();
         for topic in metadata.topics().iter().filter(|it| it.name().starts_with(&self.prefix)) {
-            for partition in topic.partitions().iter().filter(|_| !topic.name().ends_with(".dlq")) {
-                let (_, high) =
-                    consumer.fetch_watermarks(topic.name(), partition.id(), Duration::from_secs(10)).unwrap();
+            for partition in topic.partitions().iter().filter(|_| !topic.name().ends_with(DEAD_LETTERS)) {
+                // Of a topic that was just made a partition may have no leader yet.
+                let watermarks =
+                    || consumer.fetch_watermarks(topic.name(), partition.id(), Duration::from_secs(10));
+                let (_, high) = (0..50).find_map(|_| watermarks().ok()).unwrap();
                 ends.insert((topic.name().to_owned(), partition.id()), high);
             }
         }
