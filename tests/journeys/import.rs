@@ -310,9 +310,11 @@ async fn killed_and_resumed(pool: &PgPool, count: usize, kills: usize) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Somewhere in the part of the lines that is this one's.
-        let until = fastrand::usize(count * kill / kills..count * (kill + 1) / kills);
-        eventually("it is under way", async || created(pool).await >= i64::try_from(until).unwrap()).await;
+        // Somewhere in the part of the lines that is this one's; a user has more than two events.
+        let until = 2 * fastrand::usize(count * kill / kills..count * (kill + 1) / kills);
+        while head(pool).await < i64::try_from(until).unwrap() {
+            assert!(child.try_wait().unwrap().is_none(), "seed {seed}: it ended before");
+        }
         some_time(0..=20).await;
         child.start_kill().unwrap();
         child.wait().await.unwrap();
@@ -369,6 +371,31 @@ async fn assert_each_is_whole(pool: &PgPool, count: usize) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn an_import_that_is_killed_goes_on_where_it_ended(pool: PgPool) {
     killed_and_resumed(&pool, 4_000, 5).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_import_whose_connections_break_tries_again(pool: PgPool) {
+    let (import, count) = (Import::into(&pool), 3_000);
+    many(import.folder.path(), count);
+    import.write("customers", &customers());
+    import.done("customers", "customers").await;
+    let breaking = async {
+        for round in 1..=5 {
+            eventually("it is under way", async || head(&pool).await > round * 1_000).await;
+            sqlx::query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state IS NOT NULL",
+            )
+            .execute(&pool)
+            .await
+            .unwrap();
+        }
+    };
+    let (done, ()) = tokio::join!(import.done("users", "users"), breaking);
+    assert_eq!(done[2..], [0, 0]);
+    assert_eq!(done[0] + done[1], u64::try_from(count).unwrap());
+    assert_log_is_whole(&pool).await;
+    assert_each_is_whole(&pool, count).await;
 }
 
 /// `make campaign NAME=import N=100000`: so many users.

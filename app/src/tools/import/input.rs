@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use command_api::import::{Kind, Line, Names, Reason, Unreadable};
 use tokio::runtime::Handle;
@@ -16,6 +17,8 @@ const LONGEST: usize = 1 << 20;
 /// How many bytes of lines are under way at most, and how many lines are read ahead.
 const ROOM: usize = 64 << 20;
 const AHEAD: usize = 1_024;
+/// The byte order mark.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Where lines come from.
 pub(super) struct Source {
@@ -50,12 +53,16 @@ impl Source {
         Ok(Self { reader: Box::new(file), count, file: Some(metadata) })
     }
 
-    /// Begins to read.
-    pub(super) fn lines(self, kind: Kind, keep_text: bool) -> mpsc::Receiver<io::Result<Item>> {
+    /// Begins to read, by a thread that ends with the file.
+    pub(super) fn lines(
+        self,
+        kind: Kind,
+        keep_text: bool,
+    ) -> (mpsc::Receiver<io::Result<Item>>, JoinHandle<()>) {
         let (items, receiver) = mpsc::channel(AHEAD);
         let runtime = Handle::current();
         // No task: a runtime waits for those that block when it ends, and standard input may never say anything.
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let (mut names, room) = (Names::default(), Arc::new(Semaphore::new(ROOM)));
             let mut reader = BufReader::with_capacity(1 << 16, self.reader);
             for number in 1.. {
@@ -83,7 +90,7 @@ impl Source {
                 }
             }
         });
-        receiver
+        (receiver, thread)
     }
 }
 
@@ -133,7 +140,9 @@ fn next(reader: &mut impl BufRead) -> io::Result<Option<Text>> {
         return Ok(Some(Text::TooLong));
     }
     // Some editors put it at the beginning of a file.
-    let text = text.strip_prefix("\u{feff}".as_bytes()).map_or_else(|| text.clone(), <[u8]>::to_vec);
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
     Ok(Some(if text.trim_ascii().is_empty() { Text::Blank } else { Text::Line(text) }))
 }
 

@@ -98,7 +98,8 @@ pub(crate) async fn run(tools: &Tools, command: &Import) -> Result<(), Fatal> {
     let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
     let appender = Appender::start(store.clone(), SystemClock, UuidV7);
     let importer = Importer::new(store, &appender, Arc::new(UuidV7));
-    let items = stream::unfold(source.lines(kind, options.refused.is_some()), async |mut lines| {
+    let (lines, thread) = source.lines(kind, options.refused.is_some());
+    let items = stream::unfold(lines, async |mut lines| {
         let item = lines.recv().await?;
         Some((item, lines))
     });
@@ -123,5 +124,7 @@ pub(crate) async fn run(tools: &Tools, command: &Import) -> Result<(), Fatal> {
         let (number, text, id, outcome) = done?;
         report.line(number, text.as_deref(), id.as_deref(), &outcome)?;
     }
+    // It has ended: the last line was read, unless it panicked before.
+    thread.join().map_err(|_| Fatal::new("can't read the file", "its reader panicked"))?;
     report.end()
 }
