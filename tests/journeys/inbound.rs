@@ -32,7 +32,7 @@ async fn a_user_of_another_service_is_created_once(pool: PgPool) {
     assert_eq!(user["roles"], json!(["CUSTOMER_ADMIN"]));
     assert_eq!(
         (&user["nom"], &user["prenom"], &user["status"]),
-        (&json!("Awa Diop"), &json!(""), &json!("active"))
+        (&json!("Awa Diop"), &Value::Null, &json!("active"))
     );
     assert_eq!((&user["userType"], &user["isCompanyOwner"]), (&json!("SME"), &json!(true)));
     assert_eq!(user["customerId"], customer);
