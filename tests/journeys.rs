@@ -17,6 +17,8 @@ mod customers;
 mod dead_letters;
 #[path = "journeys/disk_full.rs"]
 mod disk_full;
+#[path = "journeys/dlq.rs"]
+mod dlq;
 #[path = "journeys/doctor.rs"]
 mod doctor;
 #[path = "journeys/faults_kafka.rs"]

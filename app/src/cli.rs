@@ -6,6 +6,7 @@ use crate::config::settings::{self, ROLES};
 use crate::config::{Config, Sources, effective};
 use crate::contract::{self, Contract};
 use crate::fatal::Fatal;
+use crate::tools::dlq::{self, Dlq};
 use crate::tools::doctor;
 use crate::tools::events::{self, Events};
 use crate::tools::import::{self, Import};
@@ -41,6 +42,9 @@ enum Command {
     /// What others are told: the Redis stream, the Kafka topics, the profile cache
     #[command(subcommand)]
     Outbox(Outbox),
+    /// What other services said and could not be carried out
+    #[command(subcommand)]
+    Dlq(Dlq),
     /// Look at PostgreSQL, Redis, Kafka and the mail server, and say what to do; ends with 1 if there is a problem
     Doctor {
         /// Print JSON
@@ -116,6 +120,7 @@ impl Cli {
                 look(async |tools| projections::run(tools, &command).await).await
             }
             Command::Users(command) => look(async |tools| users::run(tools, &command).await).await,
+            Command::Dlq(command) => look(async |tools| dlq::run(tools, &command).await).await,
             Command::Import(command) => look(async |tools| import::run(tools, &command).await).await,
             Command::Tokens(command) => look(async |tools| tokens::run(tools, &command).await).await,
             Command::Contract(command) => contract::run(&command),

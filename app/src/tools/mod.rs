@@ -2,6 +2,7 @@
 //! and its Kafka. Where none is named it is the private server of the data folder: that of a running
 //! `annuaire serve`, else, of `PostgreSQL`, one that is started for the time of the command.
 
+pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod events;
 mod followers;

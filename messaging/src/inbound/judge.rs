@@ -101,10 +101,11 @@ impl Judge {
     /// Judges a dead letter again. [`None`] if somebody else has by now.
     pub(super) async fn judge_letter(&self, id: i64, message: &Delivered) -> Result<Option<Fate>, Failure> {
         let read = [self.rules.read(message)];
+        let answered = self.answer(Uuid::nil(), std::slice::from_ref(message), &read).await?;
         let mut taken = HashSet::new();
         for _ in 0..ATTEMPTS {
             let (unit, mut fates) =
-                self.decide(taken, false, std::slice::from_ref(message), &read, &[None]).await?;
+                self.decide(taken, false, std::slice::from_ref(message), &read, &answered).await?;
             let state = match fates.pop() {
                 Some(Fate::Done(Done::Applied)) => "applied",
                 Some(Fate::Done(Done::Skipped { .. } | Done::Answered)) => "skipped",
@@ -198,7 +199,11 @@ impl Judge {
         try_join_all(messages.iter().zip(read).map(|(message, read)| async move {
             let Ok(Read::Asked(request)) = read else { return Ok(None) };
             let Asked::DataRequest(question) = &request.asked else { return Ok(None) };
-            let (Some(reply), Some(post)) = (&request.reply, &self.post) else { return Ok(None) };
+            let Some(reply) = &request.reply else { return Ok(None) };
+            let Some(post) = &self.post else {
+                let detail = "a question is not answered again: whoever asked has gone".to_owned();
+                return Ok(Some(Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail })));
+            };
             let body = match answers::to(question, request, &*self.directory).await {
                 Ok(body) => body,
                 Err(error) => return Err(Failure::passing(error)),

@@ -42,7 +42,7 @@ pub struct DeadLetter {
 /// Which letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Which {
-    /// Those with one of these ids; with any where none is named.
+    /// Those with one of these ids; all where none is named.
     pub ids: Vec<i64>,
     /// Of this topic.
     pub topic: Option<String>,
@@ -72,18 +72,40 @@ impl DeadLetter {
     }
 }
 
-/// Letters that wait, behind this id: those of a partition in the order in which they came.
-pub async fn waiting(log: &PgPool, which: &Which, limit: i64) -> Result<Vec<DeadLetter>, sqlx::Error> {
+/// The ids of those letters that wait: of a partition in the order in which they came.
+pub async fn waiting(log: &PgPool, which: &Which) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        r#"
+        SELECT id FROM inbound_dead_letters
+        WHERE state = 'waiting' AND (cardinality($1::bigint[]) = 0 OR id = ANY ($1))
+          AND ($2::text IS NULL OR topic = $2) AND ($3::text IS NULL OR code = $3)
+        ORDER BY topic, partition, "offset", id
+        "#,
+    )
+    .bind(&which.ids)
+    .bind(&which.topic)
+    .bind(&which.code)
+    .fetch_all(log)
+    .await
+}
+
+/// Letters, the newest first, also those that wait no more if `all` of them are wanted.
+pub async fn list(
+    log: &PgPool,
+    which: &Which,
+    all: bool,
+    limit: i64,
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
     sqlx::query_as(
         r#"
         SELECT id, topic, partition, "offset", key, code, detail, attempts, failed_at, state, body
         FROM inbound_dead_letters
-        WHERE state = 'waiting' AND (cardinality($1::bigint[]) = 0 OR id = ANY ($1))
-          AND ($2::text IS NULL OR topic = $2) AND ($3::text IS NULL OR code = $3)
-        ORDER BY topic, partition, "offset", id
-        LIMIT $4
+        WHERE (state = 'waiting' OR $1) AND (cardinality($2::bigint[]) = 0 OR id = ANY ($2))
+          AND ($3::text IS NULL OR topic = $3) AND ($4::text IS NULL OR code = $4)
+        ORDER BY id DESC LIMIT $5
         "#,
     )
+    .bind(all)
     .bind(&which.ids)
     .bind(&which.topic)
     .bind(&which.code)

@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use event_store::reader::Failure;
 use event_store::{Intake, Store, SystemClock, UuidV7};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::consumer::Member;
-use super::directory::Directory;
+use super::directory::{Directory, NotNow};
 use super::judge::{Fate, Judge};
 use super::lane::Tools;
-use super::letters::{self, DeadLetter, Which};
+use super::letters::{self, DeadLetter};
 use super::places::{Places, Start};
 use super::post::Post;
 use super::relay::Relay;
@@ -25,7 +27,7 @@ use super::sealed::Seal;
 use super::status::Status;
 use super::topic_ids::TopicIds;
 use super::topics::DEAD_LETTERS;
-use super::{Delivered, Read, Refused, ResponseTopics, ServiceKeys, Topics, read};
+use super::{Delivered, Entity, Read, Refused, ResponseTopics, ServiceKeys, Topics, read};
 use crate::outbox::kafka::{Quiet, TopicSettings, on_thread, unreachable};
 use crate::signing::SigningKey;
 
@@ -216,7 +218,17 @@ async fn create(client: &ClientConfig, settings: &TopicSettings, missing: &[&Str
     Ok(())
 }
 
-/// Judges dead letters again, for an operator.
+/// Nothing is answered where letters are tried again.
+struct Nobody;
+
+#[async_trait]
+impl Directory for Nobody {
+    async fn find(&self, _entity: Entity, _id: &str) -> Result<Option<Value>, NotNow> {
+        Err(NotNow("nothing is answered here".to_owned()))
+    }
+}
+
+/// Judges dead letters again, for an operator. Questions are not answered: whoever asked has gone.
 pub struct Retry {
     judge: Judge,
     log: PgPool,
@@ -239,25 +251,10 @@ pub enum Retried {
 
 impl Retry {
     /// On a log.
-    pub async fn new(
-        store: Arc<dyn Store>,
-        log: PgPool,
-        rules: Rules,
-        directory: Arc<dyn Directory>,
-    ) -> Result<Self, Failure> {
-        let (seal, signing_key) = (Seal::of(&log).await?, None);
+    pub async fn new(store: Arc<dyn Store>, log: PgPool, rules: Rules) -> Result<Self, Failure> {
+        let (seal, signing_key, directory) = (Seal::of(&log).await?, None, Arc::new(Nobody));
         let intake = Intake::new(store, SystemClock, UuidV7);
         Ok(Self { judge: Judge { intake, rules, directory, post: None, seal, signing_key }, log })
-    }
-
-    /// The letters that wait.
-    pub async fn waiting(&self, which: &Which, limit: i64) -> Result<Vec<DeadLetter>, Failure> {
-        Ok(letters::waiting(&self.log, which, limit).await?)
-    }
-
-    /// The message of a letter.
-    pub fn message(&self, letter: &DeadLetter) -> Result<Delivered, Failure> {
-        letter.message(&self.judge.seal, &self.judge.rules.topics).map_err(Failure::passing)
     }
 
     /// Tries one. Those of one key keep their order: the first that waits is the first to be tried.
