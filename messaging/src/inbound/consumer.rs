@@ -149,8 +149,14 @@ impl Member {
         }
     }
 
-    /// Reads those partitions again that were put off, once there is room.
+    /// Reads those partitions again that were put off, once there is room, and begins again with those whose lane
+    /// broke off.
     fn let_go_on(&self) {
+        let broken = |(key, lane): (&Key, &Lane)| lane.work.is_finished().then(|| key.clone());
+        let broken: Vec<Key> = self.lanes().iter().filter_map(broken).collect();
+        for key in broken {
+            self.begin_again(key);
+        }
         for (key, lane) in self.lanes().iter_mut().filter(|(_, lane)| lane.paused) {
             if lane.waiting() < ROOM / 2 {
                 lane.paused = self.consumer.resume(&only(key)).is_err();
@@ -170,7 +176,7 @@ impl Member {
         }
     }
 
-    /// Begins with a partition whose topic was made again.
+    /// Begins with a partition whose topic was made again, or whose lane broke off.
     fn begin_again(&self, key: Key) {
         if self.lanes().remove(&key).is_none() {
             return;

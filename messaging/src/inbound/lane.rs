@@ -149,8 +149,7 @@ impl Work {
         let mut wait = FIRST_WAIT;
         loop {
             let before = messages.len();
-            let first = messages.iter().take_while(|it| it.offset < self.place.next).count();
-            messages.drain(..first);
+            self.drop_what_came_before(messages);
             if messages.is_empty() {
                 self.taken(before);
                 return None;
@@ -193,6 +192,17 @@ impl Work {
                 return Some(End::Stopped);
             }
         }
+    }
+
+    /// What Kafka sends a second time, after a partition was cut off for example, has its outcome, or is among what
+    /// came before it.
+    fn drop_what_came_before(&self, messages: &mut Vec<Delivered>) {
+        let mut next = self.place.next;
+        messages.retain(|message| {
+            let is_new = message.offset >= next;
+            next = next.max(message.offset + 1);
+            is_new
+        });
     }
 
     /// Nothing if the topic is another than it was.
