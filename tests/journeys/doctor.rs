@@ -115,6 +115,8 @@ async fn the_doctor_asks_each_database_for_its_own_rights_and_tells_what_it_cann
         GRANT SELECT ON log TO USER; GRANT USAGE ON SCHEMA keyring TO USER;
         GRANT SELECT ON keyring.log_keys TO USER; GRANT pg_monitor TO USER;
         GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_dead_letters TO USER;
+        GRANT SELECT, INSERT, UPDATE ON inbox, inbound_dead_letters TO USER;
+        GRANT SELECT, INSERT ON inbound_topics TO USER; GRANT SELECT, INSERT, DELETE ON inbound_answers TO USER;
         GRANT SELECT, UPDATE ON outbox_epoch TO USER";
     let model_rights = r"
         GRANT SELECT, INSERT, UPDATE ON checkpoints, leaders, sink_progress, topics, users_v1

@@ -178,9 +178,8 @@ impl Member {
 
     /// Begins with a partition whose topic was made again, or whose lane broke off.
     fn begin_again(&self, key: Key) {
-        if self.lanes().remove(&key).is_none() {
-            return;
-        }
+        let Some(lane) = self.lanes().remove(&key) else { return };
+        lane.stop();
         let context = self.context();
         let Some(place) = context.place(&key) else { return };
         let offset = Offset::Offset(place.next);

@@ -21,12 +21,16 @@ const CONNECTIONS: i64 = 40;
 const CLOCK_DIFFERS: i64 = 1_000;
 const CLOCK_IS_WRONG: i64 = 60_000;
 /// What a process with every role does to each table of the log.
-const LOG: [(&str, &str); 7] = [
+const LOG: [(&str, &str); 11] = [
     ("events", "SELECT, INSERT"),
     ("claims", "SELECT, INSERT, DELETE"),
     ("idempotency", "SELECT, INSERT"),
     ("log", "SELECT"),
     ("keyring.log_keys", "SELECT"),
+    ("inbound_answers", "SELECT, INSERT, DELETE"),
+    ("inbound_dead_letters", "SELECT, INSERT, UPDATE"),
+    ("inbound_topics", "SELECT, INSERT"),
+    ("inbox", "SELECT, INSERT, UPDATE"),
     ("outbox_dead_letters", "SELECT, INSERT, UPDATE, DELETE"),
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
