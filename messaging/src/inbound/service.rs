@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::reader::Failure;
-use event_store::{Intake, Store, SystemClock, UuidV7};
+use event_store::{IdSource, Intake, Store, SystemClock, UuidV7};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -79,7 +79,7 @@ pub struct InboundOptions {
     pub start: Start,
     /// What messages are held to.
     pub rules: Rules,
-    /// How topics are made; [`None`] where somebody else has made them.
+    /// How topics are made; [`None`] with a broker that is new at each start, for which somebody else makes them.
     pub topics: Option<TopicSettings>,
     /// `compression.codec` of what is sent.
     pub compression: &'static str,
@@ -125,7 +125,10 @@ impl Inbound {
         if let Some(settings) = &options.topics {
             self.make_topics(&client, settings).await?;
         }
-        let ids = TopicIds::new(&client)?;
+        let ids = match options.topics {
+            Some(_) => TopicIds::new(&client)?,
+            None => TopicIds::OfThisStart(UuidV7.next().to_string()),
+        };
         let seal = Seal::of(&self.log).await?;
         let post = Post::new(&options.client, options.compression)?;
         let places = Places::new(self.store.clone(), ids.clone(), options.start, &client)?;

@@ -9,8 +9,6 @@ pub struct Status(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Whether Kafka has been heard of.
-    connected: bool,
     trouble: Option<String>,
     /// Partitions whose messages can't be judged now, and why.
     failing: HashMap<(String, i32), String>,
@@ -21,7 +19,7 @@ struct Known {
 /// How it does at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether it reads messages, or waits for some.
+    /// Whether nothing is known to be in its way.
     pub is_well: bool,
     /// Why not.
     pub trouble: Option<String>,
@@ -42,12 +40,7 @@ impl Status {
                 .next()
                 .map(|((topic, partition), why)| format!("{topic}/{partition}: {why}"));
             let trouble = known.trouble.clone().or(failing);
-            Seen {
-                is_well: known.connected && trouble.is_none(),
-                trouble,
-                assigned: known.assigned,
-                members: known.members,
-            }
+            Seen { is_well: trouble.is_none(), trouble, assigned: known.assigned, members: known.members }
         })
     }
 
@@ -56,10 +49,7 @@ impl Status {
     }
 
     pub(super) fn connected(&self) {
-        self.with(|known| {
-            known.connected = true;
-            known.trouble = None;
-        });
+        self.with(|known| known.trouble = None);
     }
 
     pub(super) fn troubled(&self, why: String) {

@@ -21,7 +21,12 @@ pub(super) type TopicId = Option<String>;
 
 /// Asks for ids, of many topics at once where many ask.
 #[derive(Clone)]
-pub(super) struct TopicIds(Arc<Gather<String, TopicId, Failure>>);
+pub(super) enum TopicIds {
+    /// Of a cluster.
+    Asked(Arc<Gather<String, TopicId, Failure>>),
+    /// Of a cluster that is new at each start and tells none: all of this start are known by this.
+    OfThisStart(String),
+}
 
 impl TopicIds {
     /// In the cluster of `client`.
@@ -36,12 +41,16 @@ impl TopicIds {
                 Ok(topics.iter().map(|topic| ids.get(topic).cloned()).collect())
             }
         });
-        Ok(Self(Arc::new(gather)))
+        Ok(Self::Asked(Arc::new(gather)))
     }
 
     /// The id that a topic has by now.
     pub(super) async fn of(&self, topic: &str) -> Result<TopicId, Arc<Failure>> {
-        let answer = self.0.ask(topic.to_owned()).await;
+        let ids = match self {
+            Self::Asked(ids) => ids,
+            Self::OfThisStart(id) => return Ok(Some(format!("{id}:{topic}"))),
+        };
+        let answer = ids.ask(topic.to_owned()).await;
         answer.unwrap_or_else(|| Err(Arc::new(Failure::passing("the Kafka client broke off"))))
     }
 }
