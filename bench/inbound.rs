@@ -4,6 +4,9 @@
 //! one. The reference is the same client with the same settings, which reads the same messages and does nothing with
 //! them. Each begins a consumer group of its own; the clock runs from when the group has its partitions until the
 //! last message has its outcome, or was read. Events are counted afterwards.
+//!
+//! What PostgreSQL alone can do is measured beside it: as many rows of events and claims, inserted a thousand users a
+//! commit by a procedure in the server, which checks nothing and is sent nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +51,25 @@ const WITHIN: Duration = Duration::from_secs(120);
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const ALONE: &str = r#"
+CREATE PROCEDURE alone(users bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR batch IN 0 .. users / 1000 - 1 LOOP
+        INSERT INTO events
+        SELECT batch * 1000 + n, now(), gen_random_uuid(), 1, 1, 0, 'user-auth0|' || batch * 1000 + n, 'user.created', NULL,
+               convert_to('{"id":"auth0|00000001","nom":"Awa Diop","email":"awa.1@example.org","customerId":"c-1",'
+                          '"customerName":"Kivu Café","userType":"SME","isCompanyOwner":false,"role":"CUSTOMER_USER"}',
+                          'UTF8'),
+               convert_to('{"actor":"kafka"}', 'UTF8')
+        FROM generate_series(1, 1000) n;
+        FOR claim IN 1 .. 2 LOOP
+            INSERT INTO claims
+            SELECT gen_random_uuid(), 'user-auth0|' || batch * 1000 + n FROM generate_series(1, 1000) n;
+        END LOOP;
+        COMMIT;
+    END LOOP;
+END $$"#;
+
 struct Bench {
     admin: String,
     brokers: String,
@@ -74,7 +96,14 @@ async fn main() -> Result<(), Failure> {
         let bare = bench.bare()?;
         let ours = bench.ours().await?;
         let rate = |took: Duration| whole(bench.messages) / took.as_secs_f64();
-        let line = format!("bare {:>9.0}/s   ours {:>8.0}/s", rate(bare), rate(ours));
+        let alone = bench.alone().await?;
+        let line = format!(
+            "bare {:>9.0}/s   ours {:>8.0}/s   PostgreSQL alone {:>8.0}/s, of which ours is {:.2}",
+            rate(bare),
+            rate(ours),
+            rate(alone),
+            alone.as_secs_f64() / ours.as_secs_f64()
+        );
         Ok((line, bare.as_secs_f64() / ours.as_secs_f64()))
     })
     .await
@@ -137,14 +166,39 @@ impl Bench {
         Ok(begun.ok_or("nothing was read")?.elapsed())
     }
 
-    /// How long ours takes.
-    async fn ours(&self) -> Result<Duration, Failure> {
+    /// A new database with the schema: its name, its URL, and a way to it.
+    async fn database(&self) -> Result<(String, String, PgPool), Failure> {
         let database = format!("bench_{}", UuidV7.next().simple());
         let mut admin = PgConnection::connect(&self.admin).await?;
         sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut admin).await?;
         let url = self.admin.replacen("/annuaire?", &format!("/{database}?"), 1);
         let pool = PgPool::connect(&url).await?;
         event_store::MIGRATOR.run(&pool).await?;
+        Ok((database, url, pool))
+    }
+
+    async fn drop(&self, database: &str) -> Result<(), Failure> {
+        let mut admin = PgConnection::connect(&self.admin).await?;
+        let drop = format!("DROP DATABASE {database} WITH (FORCE)");
+        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut admin).await?;
+        Ok(())
+    }
+
+    /// How long PostgreSQL takes for as many rows.
+    async fn alone(&self) -> Result<Duration, Failure> {
+        let (database, _, pool) = self.database().await?;
+        sqlx::raw_sql(ALONE).execute(&pool).await?;
+        let begun = Instant::now();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CALL alone({})", self.messages))).execute(&pool).await?;
+        let took = begun.elapsed();
+        pool.close().await;
+        self.drop(&database).await?;
+        Ok(took)
+    }
+
+    /// How long ours takes.
+    async fn ours(&self) -> Result<Duration, Failure> {
+        let (database, url, pool) = self.database().await?;
         let store = Arc::new(PostgresStore::connect(url.parse()?).await?);
         make_customers(&store).await?;
         // Else the statistics of tables that were just made are gathered while they are filled.
@@ -191,9 +245,7 @@ impl Bench {
         pool.close().await;
         store.pool().close().await;
         drop(store);
-        sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {database} WITH (FORCE)")))
-            .execute(&mut admin)
-            .await?;
+        self.drop(&database).await?;
         Ok(took)
     }
 

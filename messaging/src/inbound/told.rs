@@ -1,13 +1,16 @@
 //! What operators are told of messages: a log line each, and figures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::carry_out::Done;
 use super::judge::Fate;
 use super::{Delivered, Read, Refused};
 
-/// Tells of messages whose outcome is stored; it took so long from when they were polled.
+/// Tells of messages of a partition whose outcome is stored; it took so long from when they were polled.
 pub(super) fn all(messages: &[Delivered], read: &[Result<Read, Refused>], fates: &[Fate], took: Duration) {
+    // Those of one kind together: a counter is looked up by all its labels.
+    let mut counts: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
     for ((message, read), fate) in messages.iter().zip(read).zip(fates) {
         let request = match read {
             Ok(Read::Asked(request)) => Some(&**request),
@@ -54,11 +57,16 @@ pub(super) fn all(messages: &[Delivered], read: &[Result<Read, Refused>], fates:
                 "Message {outcome}"
             );
         }
+        *counts.entry((outcome, reason)).or_default() += 1;
+    }
+    let Some(first) = messages.first() else { return };
+    let (topic, kind) = (first.topic.clone(), first.source.name());
+    for ((outcome, reason), count) in counts {
         metrics::counter!(
             "annuaire_inbound_messages_total",
-            "topic" => message.topic.clone(), "type" => kind, "outcome" => outcome, "reason" => reason
+            "topic" => topic.clone(), "type" => kind, "outcome" => outcome, "reason" => reason
         )
-        .increment(1);
-        metrics::histogram!("annuaire_inbound_seconds", "topic" => message.topic.clone()).record(took);
+        .increment(count);
     }
+    metrics::histogram!("annuaire_inbound_seconds", "topic" => topic).record_many(took, fates.len());
 }
