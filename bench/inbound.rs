@@ -45,7 +45,7 @@ struct Options {
 
 const PARTITIONS: i32 = 6;
 const CUSTOMERS: i64 = 100;
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_mins(2);
 
 // As in the program.
 #[global_allocator]
