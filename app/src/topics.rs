@@ -1,11 +1,13 @@
 //! `annuaire topics`.
 
 use event_store::EventStore;
+use messaging::inbound::made;
 use messaging::outbox::kafka;
 use serde_json::json;
 
 use crate::config::{self, Config};
 use crate::fatal::Fatal;
+use crate::inbound;
 use crate::parts::kafka_of;
 use crate::tools::print::print;
 use crate::tools::{self, Absent, Tools};
@@ -22,9 +24,12 @@ pub(crate) async fn apply(config: Config, accept_loss: bool, as_json: bool) -> R
 async fn apply_with(tools: &Tools, accept_loss: bool, as_json: bool) -> Result<(), Fatal> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't apply the topics", e);
     let (store, options) = (tools.store().await?, kafka_of(&tools.config, None));
-    let made = kafka::apply(&options.client, &options.topics, store.log(), &tools.pool, accept_loss)
+    let mut made = kafka::apply(&options.client, &options.topics, store.log(), &tools.pool, accept_loss)
         .await
         .map_err(|e| failed(e.into()))?;
+    let (rules, pool) = (inbound::rules(&tools.config), store.pool());
+    let consumed = made::apply(&options.client, &options.topics, &rules, pool, accept_loss).await;
+    made.extend(consumed.map_err(|e| failed(e.into()))?);
     if as_json {
         return print(&format!("{:#}\n", json!({ "made": made }))).map(drop);
     }

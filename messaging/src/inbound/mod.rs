@@ -27,6 +27,7 @@ mod given;
 mod judge;
 mod lane;
 pub mod letters;
+pub mod made;
 pub mod mobile;
 mod places;
 pub mod portfolio;

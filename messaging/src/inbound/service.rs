@@ -1,6 +1,5 @@
 //! The consumer as a whole: what it needs, and how it begins and ends.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -8,9 +7,6 @@ use async_trait::async_trait;
 use event_store::reader::Failure;
 use event_store::{IdSource, Intake, Store, SystemClock, UuidV7};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +16,7 @@ use super::directory::{Directory, NotNow};
 use super::judge::{Fate, Judge};
 use super::lane::Tools;
 use super::letters::{self, DeadLetter};
+use super::made;
 use super::places::{Places, Start};
 use super::post::Post;
 use super::relay::Relay;
@@ -28,13 +25,11 @@ use super::status::Status;
 use super::topic_ids::TopicIds;
 use super::topics::DEAD_LETTERS;
 use super::{Delivered, Entity, Read, Refused, ResponseTopics, ServiceKeys, Topics, read};
-use crate::outbox::kafka::{Quiet, TopicSettings, on_thread, unreachable};
+use crate::outbox::kafka::{TopicSettings, on_thread};
 use crate::signing::SigningKey;
 
 /// Between two tries to begin.
 const BEGIN_AGAIN: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(5);
-const MADE: Duration = Duration::from_secs(20);
 
 /// What messages are held to.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +118,7 @@ impl Inbound {
         let options = &self.options;
         let client = self.client();
         if let Some(settings) = &options.topics {
-            self.make_topics(&client, settings).await?;
+            made::apply(&client, settings, &options.rules, &self.log, false).await?;
         }
         let ids = match options.topics {
             Some(_) => TopicIds::new(&client)?,
@@ -160,65 +155,6 @@ impl Inbound {
             .set("partition.assignment.strategy", "cooperative-sticky");
         client
     }
-
-    /// Makes the topics that were never known: those that are read, and those of dead letters.
-    async fn make_topics(&self, client: &ClientConfig, settings: &TopicSettings) -> Result<(), Failure> {
-        let wanted: BTreeSet<String> = self.options.rules.topics().collect();
-        let asked = client.clone();
-        let (cluster, there) = on_thread(move || {
-            let consumer: BaseConsumer<Quiet> =
-                asked.create_with_context(Quiet::default()).map_err(unreachable)?;
-            let metadata = consumer.fetch_metadata(None, ANSWER).map_err(unreachable)?;
-            let cluster = consumer.client().fetch_cluster_id(ANSWER);
-            let cluster = cluster.ok_or_else(|| Failure::passing("the cluster has no id"))?;
-            let there: BTreeSet<String> =
-                metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
-            Ok::<_, Failure>((cluster, there))
-        })
-        .await??;
-        let known: Vec<String> = sqlx::query_scalar("SELECT name FROM inbound_topics WHERE cluster_id = $1")
-            .bind(&cluster)
-            .fetch_all(&self.log)
-            .await?;
-        for name in known.iter().filter(|name| wanted.contains(*name) && !there.contains(*name)) {
-            tracing::error!(
-                "The topic {name} was there once and is gone; it is not made again behind your back: make it, or \
-                 restore it"
-            );
-        }
-        let is_new = |name: &&String| !there.contains(*name) && !known.contains(*name);
-        let missing: Vec<&String> = wanted.iter().filter(is_new).collect();
-        if !missing.is_empty() {
-            create(client, settings, &missing).await?;
-        }
-        let met: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        sqlx::query(
-            "INSERT INTO inbound_topics SELECT $1, name FROM unnest($2::text[]) name ON CONFLICT DO NOTHING",
-        )
-        .bind(&cluster)
-        .bind(&met)
-        .execute(&self.log)
-        .await?;
-        Ok(())
-    }
-}
-
-async fn create(client: &ClientConfig, settings: &TopicSettings, missing: &[&String]) -> Result<(), Failure> {
-    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
-    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
-    let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
-    let topics: Vec<NewTopic<'_>> =
-        missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
-    for made in admin.create_topics(&topics, &wait).await.map_err(unreachable)? {
-        match made {
-            Ok(name) => tracing::info!("Made the topic {name}"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => {
-                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Nothing is answered where letters are tried again.
