@@ -91,6 +91,9 @@ impl Relay {
                 .bind(TOGETHER)
                 .fetch_all(&mut *turn)
                 .await?;
+        if letters.is_empty() && answers.is_empty() {
+            return Ok(0);
+        }
         let sent_letters = self.all(&letters).await?;
         let sent_answers = self.all(&answers).await?;
         sqlx::query("UPDATE inbound_dead_letters SET relayed_at = clock_timestamp() WHERE id = ANY ($1)")
