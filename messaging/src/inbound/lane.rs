@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivered;
 use super::judge::{Judge, Judged};
+use super::partitions::Key;
 use super::places::{Place, Places};
 use super::status::Status;
 use super::topic_ids::TopicIds;
@@ -23,13 +24,16 @@ pub(super) const ROOM: usize = 4 * TOGETHER;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What a lane has to say to who reads from Kafka.
+/// How often a lane that has nothing to do looks whether its topic is still the same.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is to be said to who reads from Kafka.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// Everything before this offset has its outcome.
-    Judged { topic: String, partition: i32, next: i64 },
-    /// The topic is another by now: the partition is to be begun again.
-    Remade { topic: String, partition: i32 },
+    Judged { key: Key, next: i64 },
+    /// A partition that is ours begins here.
+    Found { key: Key, place: Place },
 }
 
 /// What a lane works with.
@@ -122,6 +126,10 @@ impl Work {
                 tokio::select! {
                     () = self.stop.cancelled() => break End::Stopped,
                     taken = self.queue.recv_many(&mut messages, free) => if taken == 0 { break End::Stopped },
+                    () = tokio::time::sleep(LOOK_EVERY) => match self.look().await {
+                        Some(end) => break end,
+                        None => continue,
+                    },
                 }
             } else {
                 while messages.len() < TOGETHER
@@ -138,10 +146,24 @@ impl Work {
         };
         self.tools.status.failing(&self.topic, self.partition, None);
         if let End::Remade = end {
-            let (topic, partition) = (self.topic.clone(), self.partition);
-            tracing::warn!("The topic {topic} was deleted and made again: reading it from its beginning");
-            let _ = self.tools.news.send(News::Remade { topic, partition });
+            tracing::warn!(
+                "The topic {} was deleted and made again: reading it from its beginning",
+                self.topic
+            );
         }
+    }
+
+    /// Whether the topic is another by now. One that is made again and has as many messages as the old one had is
+    /// silent until the next comes.
+    async fn look(&self) -> Option<End> {
+        match self.tools.ids.of(&self.topic).await {
+            Ok(Some(id)) if id == self.place.topic_id => self.well(),
+            Ok(Some(_)) => return Some(End::Remade),
+            Ok(None) => self.failing(&format!("the topic {} is gone", self.topic)),
+            // That no broker can be reached is told elsewhere.
+            Err(_) => {}
+        }
+        None
     }
 
     /// Judges the first of these messages, and takes away what has its outcome.
@@ -149,37 +171,28 @@ impl Work {
         let mut wait = FIRST_WAIT;
         loop {
             let before = messages.len();
-            self.drop_what_came_before(messages);
-            if messages.is_empty() {
-                self.taken(before);
-                return None;
-            }
-            let count = messages.len().min(self.most);
-            match self.attempt(&messages[..count]).await {
+            let known = messages.iter().take_while(|it| it.offset < self.place.next).count();
+            let count = (before - known).min(self.most);
+            match self.attempt(&messages[known..known + count]).await {
                 Ok(Some(Judged::Done { next })) => {
                     self.place.next = next;
                     self.most = TOGETHER;
                     self.well();
                     messages.retain(|it| it.offset >= next);
                     self.taken(before - messages.len());
-                    let (topic, partition) = (self.topic.clone(), self.partition);
-                    let _ = self.tools.news.send(News::Judged { topic, partition, next });
+                    let key = (self.topic.clone(), self.partition);
+                    let _ = self.tools.news.send(News::Judged { key, next });
                     return None;
                 }
                 Ok(Some(Judged::Moved { next })) => {
                     // Another member of the group has it by now, or an append of ours went through unheard.
                     tracing::info!("{}/{} is judged up to {next} already", self.topic, self.partition);
                     self.place.next = next;
-                    self.taken(before - messages.len());
                 }
-                Ok(Some(Judged::Indigestible)) if count > 1 => {
-                    self.most = count.div_ceil(2);
-                    self.taken(before - messages.len());
-                }
+                Ok(Some(Judged::Indigestible)) if count > 1 => self.most = count.div_ceil(2),
                 Ok(Some(Judged::Indigestible)) => return None,
                 Ok(None) => return Some(End::Remade),
                 Err(failure) => {
-                    self.taken(before - messages.len());
                     self.troubled(&failure, wait, messages.len());
                     tokio::select! {
                         () = self.stop.cancelled() => return Some(End::Stopped),
@@ -194,25 +207,14 @@ impl Work {
         }
     }
 
-    /// What Kafka sends a second time, after a partition was cut off for example, has its outcome, or is among what
-    /// came before it.
-    fn drop_what_came_before(&self, messages: &mut Vec<Delivered>) {
-        let mut next = self.place.next;
-        messages.retain(|message| {
-            let is_new = message.offset >= next;
-            next = next.max(message.offset + 1);
-            is_new
-        });
-    }
-
     /// Nothing if the topic is another than it was.
     async fn attempt(&self, messages: &[Delivered]) -> Result<Option<Judged>, Failure> {
-        // Asked after they were polled: had the topic been made again before, it would have another id by now.
-        let id = self.tools.ids.of(&self.topic).await.map_err(Failure::passing)?;
-        match id {
-            Some(id) if id == self.place.topic_id => {}
-            Some(_) => return Ok(None),
-            None => return Err(Failure::passing(format!("the topic {} is gone", self.topic))),
+        // Also before what seems to be judged is left out: the messages of another topic have the same numbers.
+        if !self.is_same().await? {
+            return Ok(None);
+        }
+        if messages.is_empty() {
+            return Ok(Some(Judged::Done { next: self.place.next }));
         }
         match self.tools.judge.judge(&self.place, messages).await? {
             Judged::Moved { .. } => {
@@ -225,13 +227,21 @@ impl Work {
         }
     }
 
+    /// Whether the topic is the one that was begun with. Asked after messages were polled it holds for them: had the
+    /// topic been made again before, it would have another id by now.
+    async fn is_same(&self) -> Result<bool, Failure> {
+        match self.tools.ids.of(&self.topic).await.map_err(Failure::passing)? {
+            Some(id) => Ok(id == self.place.topic_id),
+            None => Err(Failure::passing(format!("the topic {} is gone", self.topic))),
+        }
+    }
+
     fn taken(&self, count: usize) {
         self.waiting.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn troubled(&self, failure: &Failure, wait: Duration, messages: usize) {
-        self.failing.store(1, Ordering::Relaxed);
-        self.tools.status.failing(&self.topic, self.partition, Some(failure.to_string()));
+        self.failing(&failure.to_string());
         tracing::error!(
             topic = self.topic,
             partition = self.partition,
@@ -239,6 +249,11 @@ impl Work {
             messages,
             "Could not judge messages, nothing of them is lost; will try again in {wait:?}: {failure}"
         );
+    }
+
+    fn failing(&self, why: &str) {
+        self.failing.store(1, Ordering::Relaxed);
+        self.tools.status.failing(&self.topic, self.partition, Some(why.to_owned()));
     }
 
     fn well(&self) {

@@ -29,6 +29,7 @@ mod lane;
 pub mod letters;
 pub mod made;
 pub mod mobile;
+mod partitions;
 mod places;
 pub mod portfolio;
 mod post;
