@@ -140,8 +140,11 @@ impl Inbound {
         let tools = Tools { judge, places, ids, status: self.status.clone(), news };
         let member = Member::join(&client, &options.rules.topics, tools, heard, stop.clone())?;
         tracing::info!(group = options.group_id, "Reads the messages of other services");
-        let relayed = tokio::spawn(relay.run(stop.clone()));
+        // It ends with the reading, also where that ends by a defect and is begun again.
+        let until = stop.child_token();
+        let relayed = tokio::spawn(relay.run(until.clone()));
         let ended = on_thread(move || member.run()).await;
+        until.cancel();
         let _ = relayed.await;
         ended
     }
