@@ -33,6 +33,8 @@ mod hot_account;
 mod import;
 #[path = "journeys/inbound.rs"]
 mod inbound;
+#[path = "journeys/inbound_faults.rs"]
+mod inbound_faults;
 #[path = "journeys/jsonwebtoken.rs"]
 mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 
 use self::rig::Rig;
 use crate::customers::done;
+use crate::server::eventually;
 
 /// A user as another service tells of it.
 pub(crate) fn created(id: &str, customer: &str, user_type: &str) -> Value {
@@ -28,6 +29,7 @@ async fn a_user_of_another_service_is_created_once(pool: PgPool) {
         rig.send("user.created", "auth0|abc", &message).await;
     }
     rig.all_judged().await;
+    eventually("the read model has it", async || rig.is_there("auth0|abc").await).await;
     let user = done(rig.server.get("/auth0|abc"), 200).await;
     assert_eq!(user["roles"], json!(["CUSTOMER_ADMIN"]));
     assert_eq!(

@@ -216,13 +216,18 @@ pub(crate) async fn assert_read_model_follows(pool: &PgPool) {
 
 /// Asks until it holds, 30 s at most.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    within(Duration::from_secs(30), what, holds).await;
+}
+
+/// Asks until it holds, for so long at most.
+pub(crate) async fn within(limit: Duration, what: &str, holds: impl AsyncFn() -> bool) {
+    let waited = tokio::time::timeout(limit, async {
         let mut again = tokio::time::interval(Duration::from_millis(10));
         while !holds().await {
             again.tick().await;
         }
     });
-    assert!(waited.await.is_ok(), "not within 30 s: {what}");
+    assert!(waited.await.is_ok(), "not within {limit:?}: {what}");
 }
 
 /// Lets a server do what it does for so many milliseconds, before something befalls it.
