@@ -35,6 +35,8 @@ mod import;
 mod inbound;
 #[path = "journeys/inbound_faults.rs"]
 mod inbound_faults;
+#[path = "journeys/inbound_points.rs"]
+mod inbound_points;
 #[path = "journeys/jsonwebtoken.rs"]
 mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]

@@ -1,5 +1,11 @@
 //! What other services say on Kafka: what it does, and what becomes of what can't be done.
 
+#[path = "inbound/load.rs"]
+pub(crate) mod load;
+#[path = "inbound/model.rs"]
+pub(crate) mod model;
+#[path = "inbound/oracle.rs"]
+pub(crate) mod oracle;
 #[path = "inbound/rig.rs"]
 pub(crate) mod rig;
 

@@ -6,7 +6,13 @@ use tokio::sync::watch;
 
 /// Holds up the first that comes by at one place, until it is opened again.
 #[derive(Clone)]
-pub(crate) struct Trap<At>(watch::Sender<State<At>>);
+pub(crate) struct Trap<At>(watch::Sender<Known<At>>);
+
+struct Known<At> {
+    state: State<At>,
+    /// How often it was opened.
+    openings: usize,
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum State<At> {
@@ -18,7 +24,7 @@ enum State<At> {
 
 impl<At: Copy + PartialEq> Trap<At> {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(State::Open))
+        Self(watch::Sender::new(Known { state: State::Open, openings: 0 }))
     }
 
     /// Holds up who comes by; returns once somebody has.
@@ -29,22 +35,25 @@ impl<At: Copy + PartialEq> Trap<At> {
 
     /// From now on holds up who comes by, but for the first so many.
     pub(crate) fn set(&self, at: At, pass: usize) {
-        self.0.send_replace(State::Set(at, pass));
+        self.0.send_modify(|known| known.state = State::Set(at, pass));
     }
 
     /// Returns once somebody is held up.
     pub(crate) async fn sprung(&self) {
-        self.0.subscribe().wait_for(|state| *state == State::Sprung).await.unwrap();
+        self.0.subscribe().wait_for(|known| known.state == State::Sprung).await.unwrap();
     }
 
     /// Lets everybody pass; who was held up is cut off.
     pub(crate) fn open(&self) {
-        self.0.send_replace(State::Open);
+        self.0.send_modify(|known| {
+            known.state = State::Open;
+            known.openings += 1;
+        });
     }
 
     /// Whether who comes by is held up.
     pub(crate) fn springs(&self, at: At) -> bool {
-        self.0.send_if_modified(|state| {
+        self.0.send_if_modified(|Known { state, .. }| {
             let State::Set(place, pass) = state else { return false };
             if *place != at {
                 return false;
@@ -58,9 +67,11 @@ impl<At: Copy + PartialEq> Trap<At> {
         })
     }
 
-    /// The end of a connection that is held up.
+    /// The end of a connection that is held up, also where the trap is set again at once.
     pub(crate) async fn opened(&self) -> std::io::Result<()> {
-        let _ = self.0.subscribe().wait_for(|state| *state == State::Open).await;
+        let before = self.0.borrow().openings;
+        let is_over = |known: &Known<At>| known.state == State::Open || known.openings > before;
+        let _ = self.0.subscribe().wait_for(is_over).await;
         Ok(())
     }
 }

@@ -30,6 +30,10 @@ pub(crate) enum Statement {
     SettleMail,
     /// Moves the checkpoint of mails, where no read model is kept up.
     PassMail,
+    /// Appends what messages of other services lead to.
+    Deliver,
+    /// Notes that dead letters are on their topics.
+    PassLetters,
 }
 
 /// Where a statement is held up.
@@ -54,6 +58,8 @@ impl Statement {
             () if says("INSERT INTO mails") => Some(Self::PutMail),
             () if says("UPDATE mails SET outcome") => Some(Self::SettleMail),
             () if says("UPDATE checkpoints SET position") => Some(Self::PassMail),
+            () if says("FROM append_delivery(") => Some(Self::Deliver),
+            () if says("UPDATE inbound_dead_letters SET relayed_at") => Some(Self::PassLetters),
             () => None,
         }
     }
