@@ -37,6 +37,8 @@ mod inbound;
 mod inbound_faults;
 #[path = "journeys/inbound_points.rs"]
 mod inbound_points;
+#[path = "journeys/inbound_poison.rs"]
+mod inbound_poison;
 #[path = "journeys/jsonwebtoken.rs"]
 mod jsonwebtoken;
 #[path = "journeys/kafka.rs"]
