@@ -13,7 +13,9 @@ use crate::server::{annuaire, eventually};
 async fn dlq(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [&["dlq"], arguments].concat();
-    let output = annuaire(&arguments, &rig.variables(), folder.path()).output().await.unwrap();
+    let settings = rig.settings();
+    let variables: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let output = annuaire(&arguments, &variables, folder.path()).output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

@@ -1,21 +1,41 @@
 //! What other services say on Kafka: what it does, and what becomes of what can't be done.
 
+#[path = "inbound/administrators.rs"]
+mod administrators;
+#[path = "inbound/asked.rs"]
+mod asked;
+#[path = "inbound/customers.rs"]
+mod customers;
+#[path = "inbound/kafkajs.rs"]
+mod kafkajs;
+#[path = "inbound/letterbox.rs"]
+mod letterbox;
 #[path = "inbound/load.rs"]
 pub(crate) mod load;
 #[path = "inbound/model.rs"]
 pub(crate) mod model;
+#[path = "inbound/node.rs"]
+mod node;
 #[path = "inbound/oracle.rs"]
 pub(crate) mod oracle;
+#[path = "inbound/own.rs"]
+mod own;
 #[path = "inbound/rig.rs"]
 pub(crate) mod rig;
+#[path = "inbound/rights.rs"]
+mod rights;
+#[path = "inbound/told.rs"]
+mod told;
+#[path = "inbound/users.rs"]
+mod users;
+
+use std::ops::Range;
 
 use event_store::MIGRATOR;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use self::rig::Rig;
-use crate::customers::done;
-use crate::server::eventually;
 
 /// A user as another service tells of it.
 pub(crate) fn created(id: &str, customer: &str, user_type: &str) -> Value {
@@ -35,8 +55,7 @@ async fn a_user_of_another_service_is_created_once(pool: PgPool) {
         rig.send("user.created", "auth0|abc", &message).await;
     }
     rig.all_judged().await;
-    eventually("the read model has it", async || rig.is_there("auth0|abc").await).await;
-    let user = done(rig.server.get("/auth0|abc"), 200).await;
+    let user = rig.shown("/auth0|abc", 200).await;
     assert_eq!(user["roles"], json!(["CUSTOMER_ADMIN"]));
     assert_eq!(
         (&user["nom"], &user["prenom"], &user["status"]),
@@ -44,5 +63,28 @@ async fn a_user_of_another_service_is_created_once(pool: PgPool) {
     );
     assert_eq!((&user["userType"], &user["isCompanyOwner"]), (&json!("SME"), &json!(true)));
     assert_eq!(user["customerId"], customer);
-    assert_eq!(rig.outcomes().await, [("applied".to_owned(), 1), ("skipped".to_owned(), 2)].into());
+    rig.has_outcomes(&[("applied", 1), ("skipped", 2)]).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_member_comes_and_goes_and_each_message_is_carried_out_once(pool: PgPool) {
+    let rig = Rig::start(&pool).await;
+    let customer = rig.customer("sme").await;
+    let send = async |ids: Range<usize>| {
+        for n in ids {
+            let id = format!("u{n}");
+            rig.send("user.created", &id, &created(&id, &customer, "SME_USER")).await;
+        }
+    };
+    send(0..20).await;
+    let another = rig.another(&[]).await;
+    send(20..60).await;
+    assert_eq!(another.stop().await.0, Some(0));
+    send(60..80).await;
+    rig.all_judged().await;
+    for n in 0..80 {
+        let history = rig.shown(&format!("/u{n}/history"), 200).await;
+        assert_eq!(history["count"], 1, "{history}");
+    }
+    assert_eq!(rig.letters().await, []);
 }

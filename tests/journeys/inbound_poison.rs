@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
 use event_store::MIGRATOR;
 use event_store::postgres::PostgresStore;
-use messaging::inbound::{Directory, Entity, NotNow, Retried, Retry, Rules, Topics, Which};
+use messaging::inbound::{Retried, Retry, Rules, Topics, Which, letters};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -53,29 +52,21 @@ async fn campaign_inbound_poison(pool: PgPool) {
     with_poison(&pool, std::env::var("CAMPAIGN_N").map_or(100_000, |n| n.parse().unwrap())).await;
 }
 
-struct Nobody;
-
-#[async_trait]
-impl Directory for Nobody {
-    async fn find(&self, _: Entity, _: &str) -> Result<Option<Value>, NotNow> {
-        Ok(None)
-    }
-}
-
 async fn retry(rig: &Rig) -> Retry {
     let options = (*rig.pool.connect_options()).clone();
     let store = Arc::new(PostgresStore::connect(options).await.unwrap());
     let settings = rig.settings();
     let (_, topics) = settings.iter().find(|(name, _)| name == "INBOUND_TOPICS").unwrap();
     let rules = Rules { topics: Topics::parse(topics).unwrap(), ..Rules::default() };
-    Retry::new(store, rig.pool.clone(), rules, Arc::new(Nobody)).await.unwrap()
+    Retry::new(store, rig.pool.clone(), rules).await.unwrap()
 }
 
 /// What becomes of all that wait, one after the other, each tried by two at once.
 async fn try_again(rig: &Rig) -> Vec<(String, Retried)> {
     let (one, other) = (retry(rig).await, retry(rig).await);
     let mut retried = Vec::new();
-    for letter in one.waiting(&Which::default(), 1_000).await.unwrap() {
+    for id in letters::waiting(&rig.pool, &Which::default()).await.unwrap() {
+        let letter = letters::letter(&rig.pool, id).await.unwrap().unwrap();
         let (first, second) = tokio::join!(one.retry(&letter), other.retry(&letter));
         let (first, second) = (first.unwrap(), second.unwrap());
         let outcome = match (first, second) {

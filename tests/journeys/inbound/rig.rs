@@ -1,11 +1,11 @@
 //! A server that reads topics of its own on the broker that all share, and what sends to them.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use event_store::{IdSource, UuidV7};
 use messaging::inbound::Source;
-use messaging::inbound::topics::DEAD_LETTERS;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -21,13 +21,21 @@ use crate::customers::done;
 use crate::server::{Server, answer, eventually, text, url};
 use crate::sinks::{own_redis, shared_kafka};
 
+/// Where a message stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) pool: PgPool,
     /// What tells this test's topics from those of others.
     pub(crate) prefix: String,
-    settings: Vec<(String, String)>,
     brokers: String,
+    settings: Vec<(String, String)>,
     producer: FutureProducer,
     _redis: annuaire::local::Redis,
     _folder: TempDir,
@@ -45,19 +53,28 @@ impl Rig {
 
     /// On another broker.
     pub(crate) async fn on(pool: &PgPool, brokers: String, more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let redis = own_redis(folder.path()).await;
         let prefix = format!("t{}.", &UuidV7.next().simple().to_string()[8..]);
         let topics: Vec<String> =
             Source::ALL.iter().map(|it| format!("{0}={prefix}{0}", it.name())).collect();
+        let topics = topics.join(",");
+        let own = [("INBOUND_TOPICS", &*topics), ("ROLES", "api,projections,inbound")];
+        Self::of(pool, prefix, brokers, &[&own, more].concat()).await
+    }
+
+    /// On a broker of the test's own, whose topics have the names that the contract gives them; it tells there, too.
+    pub(crate) async fn alone(pool: &PgPool, brokers: String) -> Self {
+        Self::of(pool, String::new(), brokers, &[("ROLES", "api,projections,outbox,inbound")]).await
+    }
+
+    async fn of(pool: &PgPool, prefix: String, brokers: String, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let redis = own_redis(folder.path()).await;
         let settings = [
             ("DATABASE_URL", url(pool)),
             ("REDIS_URL", redis.url()),
             ("KAFKA_BROKERS", brokers.clone()),
             ("KAFKA_TOPIC_PARTITIONS", "2".to_owned()),
             ("KAFKA_GROUP_ID", format!("{prefix}group")),
-            ("INBOUND_TOPICS", topics.join(",")),
-            ("ROLES", "api,projections,inbound".to_owned()),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value)).into_iter();
         let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -114,13 +131,41 @@ impl Rig {
         self.server.get(&path).send().await.is_ok_and(|answer| answer.status() == 200)
     }
 
-    /// Sends a message on the topic that the contract calls so.
-    pub(crate) async fn send(&self, topic: &str, key: &str, value: &Value) {
-        self.send_raw(topic, key, value.to_string().as_bytes(), &[]).await;
+    /// What a query answers once the read models hold all that is in the log, if it is with this status.
+    pub(crate) async fn shown(&self, path: &str, expected: u16) -> Value {
+        let head: i64 = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        let answered = Mutex::new((503, Value::Null));
+        eventually("the read models are there", async || {
+            let query = self.server.get(path).header("x-min-position", head);
+            let found = answer(query).await;
+            let is_there = found.0 != 503;
+            *answered.lock().unwrap() = found;
+            is_there
+        })
+        .await;
+        let (status, body) = answered.into_inner().unwrap();
+        assert_eq!(status, expected, "{body}");
+        body
     }
 
-    pub(crate) async fn send_raw(&self, topic: &str, key: &str, value: &[u8], headers: &[(&str, &str)]) {
-        self.enqueue(&self.topic(topic), key, value, headers).await.unwrap().unwrap();
+    /// Sends a message on the topic that the contract calls so.
+    pub(crate) async fn send(&self, topic: &str, key: &str, value: &Value) -> Place {
+        self.send_raw(topic, key, value.to_string().as_bytes(), &[]).await
+    }
+
+    pub(crate) async fn send_raw(
+        &self,
+        topic: &str,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+    ) -> Place {
+        let topic = self.topic(topic);
+        let sent = self.enqueue(&topic, key, value, headers).await.unwrap().unwrap();
+        Place { topic, partition: sent.partition, offset: sent.offset }
     }
 
     /// Where it stands in its topic is known later: those that are sent one after the other stand so.
@@ -143,14 +188,15 @@ impl Rig {
         let consumer: BaseConsumer = self.client().create().unwrap();
         let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
         let mut ends = BTreeMap::new();
-        for topic in metadata.topics().iter().filter(|it| it.name().starts_with(&self.prefix)) {
-            for partition in topic.partitions().iter().filter(|_| !topic.name().ends_with(DEAD_LETTERS)) {
+        let read: Vec<String> = Source::ALL.iter().map(|it| self.topic(it.name())).collect();
+        for topic in metadata.topics().iter().filter(|it| read.iter().any(|name| name == it.name())) {
+            for partition in topic.partitions() {
                 // Of a topic that was just made a partition may have no leader yet.
-                let begun = Instant::now();
-                let (_, high) = loop {
-                    match consumer.fetch_watermarks(topic.name(), partition.id(), Duration::from_secs(10)) {
-                        Ok(watermarks) => break watermarks,
-                        Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+                let (begun, wait) = (Instant::now(), Duration::from_secs(10));
+                let high = loop {
+                    match consumer.fetch_watermarks(topic.name(), partition.id(), wait) {
+                        Ok((_, high)) => break high,
+                        Err(error) => assert!(begun.elapsed() < 3 * wait, "{}: {error}", topic.name()),
                     }
                 };
                 ends.insert((topic.name().to_owned(), partition.id()), high);
@@ -196,6 +242,25 @@ impl Rig {
             *outcomes.entry(outcome.to_owned()).or_default() += count;
         }
         outcomes
+    }
+
+    /// Waits until its figures have these outcomes, each so often, and no other.
+    pub(crate) async fn has_outcomes(&self, expected: &[(&str, u64)]) {
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
+        // They are counted once they are stored.
+        eventually("the figures have these outcomes", async || self.outcomes().await == expected).await;
+    }
+
+    /// The dead letters: topic without the prefix, code, in the order in which they came.
+    pub(crate) async fn letters(&self) -> Vec<(String, String)> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT topic, code FROM inbound_dead_letters ORDER BY id")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        let bare = |topic: String| topic.strip_prefix(&self.prefix).unwrap().to_owned();
+        rows.into_iter().map(|(topic, code)| (bare(topic), code)).collect()
     }
 }
 
