@@ -7,7 +7,7 @@ use std::time::Instant;
 use event_store::MIGRATOR;
 use event_store::postgres::PostgresStore;
 use messaging::inbound::{Retried, Retry, Rules, Topics, Which, letters};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::customers::done;

@@ -84,8 +84,18 @@ pub(super) async fn mobile(action: &MobileAction, unit: &mut UnitOfWork) -> Resu
         return Err(Refused::forbidden("the user is not of that customer").into());
     }
     match action {
-        Action::Preferences(preferences) => {
-            let preferences = Patch::Set(preferences.clone());
+        Action::Preferences(update) => {
+            let before = profile.preferences.clone().unwrap_or_default();
+            let too_large = |rule| refused(Refused::TOO_LARGE, &rule);
+            let after = before.merged_with(update).map_err(too_large)?;
+            // None, and those of which there is nothing to say, are the same here.
+            let preferences = if after == before {
+                Patch::Keep
+            } else if after.as_map().is_empty() {
+                Patch::Clear
+            } else {
+                Patch::Set(after)
+            };
             let changes = Changes { preferences, ..Changes::default() };
             decided(user_id, Command::Change(changes.into()), unit).await
         }
