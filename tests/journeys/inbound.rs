@@ -14,6 +14,8 @@ mod letterbox;
 pub(crate) mod load;
 #[path = "inbound/model.rs"]
 pub(crate) mod model;
+#[path = "inbound/letters.rs"]
+mod letters;
 #[path = "inbound/mobile.rs"]
 mod mobile;
 #[path = "inbound/node.rs"]

@@ -13,6 +13,9 @@ use crate::outbox::kafka::{Quiet, unreachable};
 
 /// How long Kafka may take to have a message.
 const DELIVERY: Duration = Duration::from_secs(10);
+/// How long a topic that brokers don't know may just have been made. Below [`DELIVERY`], or a topic that there never
+/// will be looks like brokers that are away, and what is to go there is tried for ever.
+const UNKNOWN: Duration = Duration::from_secs(3);
 
 /// Sends. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +44,7 @@ impl Post {
             .set("compression.codec", compression)
             .set("queue.buffering.max.ms", "1")
             .set("message.timeout.ms", DELIVERY.as_millis().to_string())
+            .set("topic.metadata.propagation.max.ms", UNKNOWN.as_millis().to_string())
             .create_with_context(Quiet::default())
             .map_err(unreachable)?;
         Ok(Self(producer))
