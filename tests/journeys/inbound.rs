@@ -2,8 +2,12 @@
 
 #[path = "inbound/administrators.rs"]
 mod administrators;
+#[path = "inbound/answers.rs"]
+mod answers;
 #[path = "inbound/asked.rs"]
 mod asked;
+#[path = "inbound/clients.rs"]
+mod clients;
 #[path = "inbound/customers.rs"]
 mod customers;
 #[path = "inbound/kafkajs.rs"]

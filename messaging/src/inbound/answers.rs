@@ -9,7 +9,7 @@ use super::directory::{Directory, NotNow};
 use super::judge::Fate;
 use super::requests::DataRequest;
 use super::sealed::{Kept, KeptHeader};
-use super::{Refused, Reply, Request, rights};
+use super::{Delivered, Refused, Reply, Request, rights};
 use crate::signing::{self, SigningKey};
 
 /// The answer to a question.
@@ -52,7 +52,7 @@ impl<'a> Reason<'a> {
 }
 
 /// The answer to a command of whoever waits for one.
-pub(super) fn of_command(request: &Request, reason: &Reason<'_>) -> Value {
+pub(super) fn of_command(reply: &Reply, reason: &Reason<'_>) -> Value {
     let mut answer = match reason.0 {
         Ok(Done::Applied) => json!({ "data": { "outcome": "applied" }, "status": 200 }),
         Ok(Done::Skipped { reason: "unknown user" | "unknown customer", .. }) => {
@@ -66,9 +66,7 @@ pub(super) fn of_command(request: &Request, reason: &Reason<'_>) -> Value {
         Err(Refused { code: Refused::NOT_FOUND, detail }) => json!({ "error": detail, "status": 404 }),
         Err(Refused { code, detail }) => json!({ "error": detail, "code": code, "status": 500 }),
     };
-    if let (Some(answer), Some(reply)) = (answer.as_object_mut(), &request.reply)
-        && let Some(id) = &reply.request_id
-    {
+    if let (Some(answer), Some(id)) = (answer.as_object_mut(), &reply.request_id) {
         answer.insert("requestId".to_owned(), id.as_str().into());
     }
     answer
@@ -77,21 +75,21 @@ pub(super) fn of_command(request: &Request, reason: &Reason<'_>) -> Value {
 /// An answer as it is sent. Its identity is made of the message's: sent twice, it can be told.
 pub(super) fn message(
     source: Uuid,
-    offset: i64,
-    request: &Request,
+    asked: &Delivered,
+    traceparent: Option<&str>,
     reply: &Reply,
     body: &Value,
     key: Option<&SigningKey>,
 ) -> Kept {
     let value = body.to_string();
-    let hash = Sha256::digest([source.as_bytes().as_slice(), &offset.to_be_bytes()].concat());
+    let hash = Sha256::digest([source.as_bytes().as_slice(), &asked.offset.to_be_bytes()].concat());
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     let id = Uuid::from_bytes(id).to_string();
     let mut headers = vec![
         KeptHeader::new("ce_id", id.as_str()),
         KeptHeader::new("ce_source", "annuaire"),
-        KeptHeader::new("ce_type", format!("{}.reply", request.event_type)),
+        KeptHeader::new("ce_type", format!("{}.reply", asked.source.name())),
         KeptHeader::new("ce_specversion", "1.0"),
         KeptHeader::new("content-type", "application/json"),
     ];
@@ -100,8 +98,8 @@ pub(super) fn message(
     }
     // NestJS then knows that no further answer comes.
     headers.push(KeptHeader::new("kafka_nest-is-disposed", [0].as_slice()));
-    if let Some(trace) = &request.traceparent {
-        headers.push(KeptHeader::new("traceparent", trace.as_str()));
+    if let Some(trace) = traceparent {
+        headers.push(KeptHeader::new("traceparent", trace));
     }
     if let Some(key) = key {
         // An answer has no time of its own: the same answer is the same message.

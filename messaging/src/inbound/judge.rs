@@ -208,8 +208,8 @@ impl Judge {
                 Ok(body) => body,
                 Err(error) => return Err(Failure::passing(error)),
             };
-            let answer =
-                answers::message(source, message.offset, request, reply, &body, self.signing_key.as_ref());
+            let (trace, key) = (request.traceparent.as_deref(), self.signing_key.as_ref());
+            let answer = answers::message(source, message, trace, reply, &body, key);
             Ok(Some(match post.send(&reply.topic, &answer).await {
                 Ok(()) => Fate::Done(Done::Answered),
                 Err(Unsent::Never(detail)) => Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail }),
@@ -238,12 +238,18 @@ impl Judge {
                     body: self.sealed(&letters::kept(message))?,
                 });
             }
-            let Ok(Read::Asked(request)) = read else { continue };
-            if let (Some(reply), false) = (&request.reply, matches!(request.asked, Asked::DataRequest(_))) {
-                let body = answers::of_command(request, &Reason::of(fate));
+            let (reply, trace) = match read {
+                // Questions have been answered by now.
+                Ok(Read::Asked(request)) if matches!(request.asked, Asked::DataRequest(_)) => continue,
+                Ok(Read::Asked(request)) => (request.reply.clone(), request.traceparent.as_deref()),
+                Ok(Read::Own) => continue,
+                Err(_) => (self.rules.reply_to_unread(message), None),
+            };
+            if let Some(reply) = reply {
+                let body = answers::of_command(&reply, &Reason::of(fate));
                 let key = self.signing_key.as_ref();
-                let answer = answers::message(place.source, message.offset, request, reply, &body, key);
-                let (offset, topic) = (message.offset, reply.topic.clone());
+                let answer = answers::message(place.source, message, trace, &reply, &body, key);
+                let (offset, topic) = (message.offset, reply.topic);
                 answers.push(Answer { offset, topic, body: self.sealed(&answer)? });
             }
         }

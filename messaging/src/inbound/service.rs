@@ -24,7 +24,7 @@ use super::sealed::Seal;
 use super::status::Status;
 use super::topic_ids::TopicIds;
 use super::topics::DEAD_LETTERS;
-use super::{Delivered, Entity, Read, Refused, ResponseTopics, ServiceKeys, Topics, read};
+use super::{Delivered, Entity, Read, Refused, Reply, ResponseTopics, ServiceKeys, Topics, read};
 use crate::outbox::kafka::{TopicSettings, on_thread};
 use crate::signing::SigningKey;
 
@@ -58,6 +58,13 @@ impl Rules {
             self.responses.check(&reply.topic, &self.topics)?;
         }
         Ok(read)
+    }
+
+    /// Where the sender of a message that can't be read waits for an answer, if headers say it.
+    pub(super) fn reply_to_unread(&self, message: &Delivered) -> Option<Reply> {
+        let reply = Reply::of(message, None, None, "").ok()??;
+        self.responses.check(&reply.topic, &self.topics).ok()?;
+        Some(Reply { key: None, ..reply })
     }
 }
 
