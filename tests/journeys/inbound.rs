@@ -6,6 +6,8 @@ mod administrators;
 mod answers;
 #[path = "inbound/asked.rs"]
 mod asked;
+#[path = "inbound/away.rs"]
+mod away;
 #[path = "inbound/clients.rs"]
 mod clients;
 #[path = "inbound/customers.rs"]

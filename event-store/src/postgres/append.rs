@@ -63,6 +63,7 @@ impl PostgresStore {
     pub(super) async fn settle<C: Call>(&self, call: &C) -> Result<C::Answer, StoreError> {
         let started = Instant::now();
         let mut sent: Option<Instant> = None;
+        let mut earlier: Option<sqlx::Error> = None;
         let deadline = |sent: Option<Instant>| {
             sent.map_or(started + CONNECT_LIMIT, |first_sent| first_sent + UNCLEAR_LIMIT)
         };
@@ -82,6 +83,11 @@ impl PostgresStore {
                 }
                 Err(error) => error,
             };
+            // That the time is up tells less than what took it.
+            let error = match (error, earlier.take()) {
+                (sqlx::Error::PoolTimedOut, Some(earlier)) => earlier,
+                (error, _) => error,
+            };
             // The connection is gone: taken out above and not put back.
             match refusal(&error) {
                 // Whatever is wrong now: an earlier try of this batch may have been stored.
@@ -93,6 +99,7 @@ impl PostgresStore {
                 return Err(StoreError::Unavailable(error.to_string()));
             }
             tracing::warn!(sent = sent.is_some(), "Will append again on a new connection: {error}");
+            earlier = Some(error);
             tokio::time::sleep(RETRY_EVERY).await;
         }
     }
