@@ -16,14 +16,14 @@ mod customers;
 mod kafkajs;
 #[path = "inbound/letterbox.rs"]
 mod letterbox;
-#[path = "inbound/load.rs"]
-pub(crate) mod load;
-#[path = "inbound/model.rs"]
-pub(crate) mod model;
 #[path = "inbound/letters.rs"]
 mod letters;
+#[path = "inbound/load.rs"]
+pub(crate) mod load;
 #[path = "inbound/mobile.rs"]
 mod mobile;
+#[path = "inbound/model.rs"]
+pub(crate) mod model;
 #[path = "inbound/node.rs"]
 mod node;
 #[path = "inbound/oracle.rs"]
