@@ -18,8 +18,12 @@ use super::topic_ids::TopicIds;
 
 /// So many messages are judged in one append at most.
 const TOGETHER: usize = 1_000;
-/// So many may wait; then the partition is read no further.
-pub(super) const ROOM: usize = 4 * TOGETHER;
+/// So many bytes of them, or a single one: PostgreSQL takes no more than a gigabyte in a statement.
+const BYTES_TOGETHER: usize = 8 << 20;
+/// So many bytes may wait; then the partition is read no further.
+pub(super) const ROOM: usize = 2 << 20;
+/// What a message takes beside its bytes.
+const OVERHEAD: usize = 256;
 /// How long the first wait is when something can't be judged now, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -78,11 +82,12 @@ impl Lane {
     }
 
     pub(super) fn push(&self, message: Delivered) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(size(&message), Ordering::Relaxed);
         // Where nobody takes it any more it will be read again.
         let _ = self.messages.send(message);
     }
 
+    /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -115,6 +120,20 @@ struct Work {
 enum End {
     Stopped,
     Remade,
+    /// The log knows less than it did.
+    SetBack,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Judged(Judged),
+    End(End),
+}
+
+fn size(message: &Delivered) -> usize {
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let key = message.key.as_ref().map_or(0, Vec::len);
+    OVERHEAD + headers + key + message.value.as_ref().map_or(0, Vec::len)
 }
 
 impl Work {
@@ -145,11 +164,17 @@ impl Work {
             }
         };
         self.tools.status.failing(&self.topic, self.partition, None);
-        if let End::Remade = end {
-            tracing::warn!(
+        match end {
+            End::Stopped => {}
+            End::Remade => tracing::warn!(
                 "The topic {} was deleted and made again: reading it from its beginning",
                 self.topic
-            );
+            ),
+            End::SetBack => tracing::warn!(
+                "The log was set back: reading {}/{} again from where it says",
+                self.topic,
+                self.partition
+            ),
         }
     }
 
@@ -170,29 +195,32 @@ impl Work {
     async fn judge(&mut self, messages: &mut Vec<Delivered>) -> Option<End> {
         let mut wait = FIRST_WAIT;
         loop {
-            let before = messages.len();
+            let before: usize = messages.iter().map(size).sum();
+            drop_repeats(messages);
             let known = messages.iter().take_while(|it| it.offset < self.place.next).count();
-            let count = (before - known).min(self.most);
+            let count = together(&messages[known..]).min(self.most);
             match self.attempt(&messages[known..known + count]).await {
-                Ok(Some(Judged::Done { next })) => {
+                Ok(Attempt::Judged(Judged::Done { next })) => {
                     self.place.next = next;
                     self.most = TOGETHER;
                     self.well();
                     messages.retain(|it| it.offset >= next);
-                    self.taken(before - messages.len());
+                    let after: usize = messages.iter().map(size).sum();
+                    self.taken(before - after);
                     let key = (self.topic.clone(), self.partition);
                     let _ = self.tools.news.send(News::Judged { key, next });
                     return None;
                 }
-                Ok(Some(Judged::Moved { next })) => {
+                Ok(Attempt::Judged(Judged::Moved { next })) => {
                     // Another member of the group has it by now, or an append of ours went through unheard.
                     tracing::info!("{}/{} is judged up to {next} already", self.topic, self.partition);
                     self.place.next = next;
                 }
-                Ok(Some(Judged::Indigestible)) if count > 1 => self.most = count.div_ceil(2),
-                Ok(Some(Judged::Indigestible)) => return None,
-                Ok(None) => return Some(End::Remade),
+                Ok(Attempt::Judged(Judged::Indigestible)) => self.most = count.div_ceil(2).max(1),
+                Ok(Attempt::End(end)) => return Some(end),
                 Err(failure) => {
+                    // It may be too much for the time that an append has.
+                    self.most = count.div_ceil(2).max(1);
                     self.troubled(&failure, wait, messages.len());
                     tokio::select! {
                         () = self.stop.cancelled() => return Some(End::Stopped),
@@ -207,23 +235,21 @@ impl Work {
         }
     }
 
-    /// Nothing if the topic is another than it was.
-    async fn attempt(&self, messages: &[Delivered]) -> Result<Option<Judged>, Failure> {
+    async fn attempt(&self, messages: &[Delivered]) -> Result<Attempt, Failure> {
         // Also before what seems to be judged is left out: the messages of another topic have the same numbers.
         if !self.is_same().await? {
-            return Ok(None);
+            return Ok(Attempt::End(End::Remade));
         }
         if messages.is_empty() {
-            return Ok(Some(Judged::Done { next: self.place.next }));
+            return Ok(Attempt::Judged(Judged::Done { next: self.place.next }));
         }
         match self.tools.judge.judge(&self.place, messages).await? {
-            Judged::Moved { .. } => {
-                let next = self.tools.places.received(self.place.source).await?;
-                let next =
-                    next.ok_or_else(|| Failure::passing("the log does not know the partition any more"))?;
-                Ok(Some(Judged::Moved { next }))
-            }
-            judged @ (Judged::Done { .. } | Judged::Indigestible) => Ok(Some(judged)),
+            Judged::Moved { .. } => match self.tools.places.received(self.place.source).await? {
+                Some(next) if next >= self.place.next => Ok(Attempt::Judged(Judged::Moved { next })),
+                // Restored, or failed over to a standby that lagged: what we have read since is to be read again.
+                Some(_) | None => Ok(Attempt::End(End::SetBack)),
+            },
+            judged @ (Judged::Done { .. } | Judged::Indigestible) => Ok(Attempt::Judged(judged)),
         }
     }
 
@@ -262,4 +288,24 @@ impl Work {
             tracing::info!("Messages of {}/{} are judged again", self.topic, self.partition);
         }
     }
+}
+
+/// What Kafka sends a second time, after a partition was cut off for example, is among what came before it.
+fn drop_repeats(messages: &mut Vec<Delivered>) {
+    let mut last = -1;
+    messages.retain(|message| {
+        let is_new = message.offset > last;
+        last = last.max(message.offset);
+        is_new
+    });
+}
+
+/// How many of these fit into one append; one at least.
+fn together(messages: &[Delivered]) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&Delivered| {
+        bytes += size(message);
+        bytes <= BYTES_TOGETHER
+    };
+    messages.iter().take_while(fits).count().max(1).min(messages.len())
 }

@@ -38,7 +38,10 @@ impl Post {
         let producer = client
             .clone()
             .set("acks", "all")
-            .set("enable.idempotence", "true")
+            // In order and at least once: one that is idempotent has to be made anew after some errors.
+            .set("max.in.flight.requests.per.connection", "1")
+            // How large a message may be is for the broker to say: a dead letter is larger than what it was.
+            .set("message.max.bytes", "20000000")
             // As Java and KafkaJS place keys.
             .set("partitioner", "murmur2_random")
             .set("compression.codec", compression)

@@ -19,11 +19,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// What a topic is known by; [`None`] where there is none of that name.
 pub(super) type TopicId = Option<String>;
 
+/// What Kafka says of a topic that there is: its id, or why that can't be told now.
+type Told = Result<String, String>;
+
 /// Asks for ids, of many topics at once where many ask.
 #[derive(Clone)]
 pub(super) enum TopicIds {
     /// Of a cluster.
-    Asked(Arc<Gather<String, TopicId, Failure>>),
+    Asked(Arc<Gather<String, Option<Told>, Failure>>),
     /// Of a cluster that is new at each start and tells none: all of this start are known by this.
     OfThisStart(String),
 }
@@ -51,7 +54,9 @@ impl TopicIds {
             Self::OfThisStart(id) => return Ok(Some(format!("{id}:{topic}"))),
         };
         let answer = ids.ask(topic.to_owned()).await;
-        answer.unwrap_or_else(|| Err(Arc::new(Failure::passing("the Kafka client broke off"))))
+        let broken = || Err(Arc::new(Failure::passing("the Kafka client broke off")));
+        // What is wrong with one topic is no matter of the others.
+        answer.unwrap_or_else(broken)?.transpose().map_err(|error| Arc::new(Failure::passing(error)))
     }
 }
 
@@ -69,6 +74,8 @@ mod native {
     use rdkafka::bindings as c;
     use rdkafka::client::{Client, ClientContext};
 
+    use super::Told;
+
     /// What librdkafka prints of an id that is all zeros.
     const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -77,7 +84,7 @@ mod native {
         client: &Client<C>,
         topics: &[String],
         within: Duration,
-    ) -> Result<HashMap<String, String>, Failure> {
+    ) -> Result<HashMap<String, Told>, Failure> {
         let names: Result<BTreeSet<CString>, _> = topics.iter().map(|it| CString::new(it.as_str())).collect();
         let names = names.map_err(|_| Failure::passing("a topic's name with a NUL"))?;
         let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -106,7 +113,7 @@ mod native {
 
     /// # Safety
     /// `event` is one that librdkafka gave, and lives as long as this runs.
-    unsafe fn read(event: *mut c::rd_kafka_event_t) -> Result<HashMap<String, String>, Failure> {
+    unsafe fn read(event: *mut c::rd_kafka_event_t) -> Result<HashMap<String, Told>, Failure> {
         // SAFETY: as the caller says; what is returned is copied.
         unsafe {
             let result = c::rd_kafka_event_DescribeTopics_result(event);
@@ -124,13 +131,14 @@ mod native {
                 if code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
                     continue;
                 }
-                if code != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return Err(Failure::passing(text(c::rd_kafka_error_string(error))));
-                }
                 let name = text(c::rd_kafka_TopicDescription_name(topic));
+                if code != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    ids.insert(name, Err(text(c::rd_kafka_error_string(error))));
+                    continue;
+                }
                 let id = text(c::rd_kafka_Uuid_base64str(c::rd_kafka_TopicDescription_topic_id(topic)));
                 let id = if id == NO_ID { format!("name:{name}") } else { id };
-                ids.insert(name, id);
+                ids.insert(name, Ok(id));
             }
             Ok(ids)
         }
