@@ -128,8 +128,8 @@ impl PostgresStore {
 
 /// Whether the server refused what the batch holds: then sending it again is no use.
 ///
-/// Classes 22 (data exception), 23 (constraint violation), 42 (no such function
-/// or right) and 54 (program limit): <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+/// Classes 22 (data exception), 23 (constraint violation) and 54 (program limit). Of class 42 (no such function or
+/// right) nothing in the batch is to blame: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
 fn refusal(error: &sqlx::Error) -> Option<StoreError> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     let class = error.code().get(..2)?;
@@ -137,7 +137,11 @@ fn refusal(error: &sqlx::Error) -> Option<StoreError> {
         // The checks under the lock make this impossible; the index is the last defence.
         tracing::error!(code = error.code(), "A batch broke a constraint, which is a defect: {error}");
     }
-    matches!(class, "22" | "23" | "42" | "54").then(|| StoreError::Refused(error.to_string()))
+    match class {
+        "22" | "23" | "54" => Some(StoreError::Refused(error.to_string())),
+        "42" => Some(StoreError::Unavailable(error.to_string())),
+        _ => None,
+    }
 }
 
 /// Makes the tables of idempotency keys that are due and drops those that are past.

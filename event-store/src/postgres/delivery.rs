@@ -16,6 +16,8 @@ use crate::store::{Proposal, StoreError};
 impl Inbox for PostgresStore {
     async fn receive(&self, batch: &[Proposal], delivery: &Delivery) -> Result<Received, StoreError> {
         let call = DeliveryCall { batch: Batch::of(batch, None, |claim| self.claim(claim)), delivery };
+        // Before the clock of the append runs.
+        let _turn = self.deliveries.acquire().await.map_err(|_| StoreError::stopped())?;
         let answer = self.settle(&call).await?;
         match answer.outcome {
             Some(1) => {

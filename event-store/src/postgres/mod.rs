@@ -19,7 +19,7 @@ use sha2::Sha256;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use uuid::Uuid;
 
 use crate::event::{Filter, Position, StoredEvent, StreamId, Version};
@@ -32,6 +32,8 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// Connections for reads; an append needs none of them.
 const READ_CONNECTIONS: u32 = 16;
+/// While one delivery is stored the next is on its way.
+const DELIVERIES: usize = 2;
 /// How long a read may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A pooled connection that rested longer than this is tried before it is used.
@@ -44,6 +46,8 @@ pub struct PostgresStore {
     /// Connections for appends; one is taken out while an append runs, so that
     /// an append that is dropped half-way takes it along.
     appenders: Mutex<Vec<PgConnection>>,
+    /// Deliveries take turns on the log's lock anyway: more at once would only keep commands waiting for it.
+    deliveries: Semaphore,
     head: watch::Sender<Position>,
     /// The last position this process appended: what it has to tell others.
     appended: watch::Sender<Position>,
@@ -81,6 +85,7 @@ impl PostgresStore {
             options,
             pool,
             appenders: Mutex::new(Vec::new()),
+            deliveries: Semaphore::new(DELIVERIES),
             head: watch::Sender::new(head),
             appended: watch::Sender::new(head),
             log: LogId { id: log.log_id, generation: log.generation },

@@ -13,26 +13,27 @@ use super::{Delivered, Refused, Reply, Request, rights};
 use crate::signing::{self, SigningKey};
 
 /// The answer to a question.
-pub(super) async fn to(
-    question: &DataRequest,
-    request: &Request,
-    directory: &dyn Directory,
-) -> Result<Value, NotNow> {
+pub(super) async fn to(question: &DataRequest, request: &Request, directory: &dyn Directory) -> Value {
     if !rights::may_read(request.sender.as_deref(), question.entity) {
-        return Ok(unauthorized());
+        return unauthorized();
     }
-    let found = directory.find(question.entity, question.entity_id.as_str()).await?;
+    let found = directory.find(question.entity, question.entity_id.as_str()).await;
     let mut answer = Map::new();
     let (field, value, status) = match found {
-        Some(data) => ("data", data, 200),
-        None => ("error", format!("{} not found", question.entity.name()).into(), 404),
+        Ok(Some(data)) => ("data", data, 200),
+        Ok(None) => ("error", format!("{} not found", question.entity.name()).into(), 404),
+        // Who asked waits; those behind it on the partition, too.
+        Err(NotNow(why)) => {
+            tracing::error!(event = request.event_type, "Could not answer: {why}");
+            ("error", "Internal error".into(), 500)
+        }
     };
     answer.insert(field.to_owned(), value);
     answer.insert("status".to_owned(), status.into());
     if let Some(id) = &question.request_id {
         answer.insert("requestId".to_owned(), id.as_str().into());
     }
-    Ok(Value::Object(answer))
+    Value::Object(answer)
 }
 
 fn unauthorized() -> Value {

@@ -1,7 +1,7 @@
 //! What becomes of messages: all of a poll in one append, each with its outcome.
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,8 +9,7 @@ use event_store::reader::Failure;
 use event_store::{
     Answer, ClaimValue, Delivery, Intake, Letter, Metadata, Outcome, Receipt, StoreError, UnitOfWork,
 };
-use futures::FutureExt;
-use futures::future::try_join_all;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::answers::{self, Reason};
@@ -26,6 +25,9 @@ use crate::signing::SigningKey;
 
 /// How often a poll is decided again because something changed meanwhile, before it is put off.
 const ATTEMPTS: usize = 20;
+
+/// How many questions are answered at once.
+const ANSWERED_TOGETHER: usize = 16;
 
 /// Decides on messages.
 pub(super) struct Judge {
@@ -61,7 +63,7 @@ impl Judge {
     /// Judges messages of a partition, from the first that has no outcome on.
     pub(super) async fn judge(&self, place: &Place, messages: &[Delivered]) -> Result<Judged, Failure> {
         let begun = Instant::now();
-        let read: Vec<_> = messages.iter().map(|message| self.rules.read(message)).collect();
+        let read: Vec<_> = messages.iter().map(|message| self.read(message)).collect();
         let answered = self.answer(place.source, messages, &read).await?;
         let (mut taken, mut is_first) = (HashSet::new(), true);
         for _ in 0..ATTEMPTS {
@@ -98,9 +100,17 @@ impl Judge {
         Err(Failure::passing("what messages are about changed each time it was looked at"))
     }
 
+    /// What a message asks for. A defect in reading costs that message, not its partition.
+    fn read(&self, message: &Delivered) -> Result<Read, Refused> {
+        let read = catch_unwind(AssertUnwindSafe(|| self.rules.read(message)));
+        read.unwrap_or_else(|_| {
+            Err(Refused { code: Refused::INTERNAL, detail: "the reader panicked".into() })
+        })
+    }
+
     /// Judges a dead letter again. [`None`] if somebody else has by now.
     pub(super) async fn judge_letter(&self, id: i64, message: &Delivered) -> Result<Option<Fate>, Failure> {
-        let read = [self.rules.read(message)];
+        let read = [self.read(message)];
         let answered = self.answer(Uuid::nil(), std::slice::from_ref(message), &read).await?;
         let mut taken = HashSet::new();
         for _ in 0..ATTEMPTS {
@@ -144,7 +154,12 @@ impl Judge {
             Ok(Read::Asked(request)) => Some(&**request),
             Ok(Read::Own) | Err(_) => None,
         });
-        carry_out::look_up(&mut unit, requests, is_first).await?;
+        match carry_out::look_up(&mut unit, requests, is_first).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => return Err(error.into()),
+            // Of one stream perhaps, which is the matter of those messages that are about it.
+            Err(error) => tracing::error!("Could not read all that messages are about at once: {error}"),
+        }
         let mut fates = Vec::with_capacity(read.len());
         for ((message, read), answered) in messages.iter().zip(read).zip(answered) {
             let fate = match (read, answered) {
@@ -178,7 +193,12 @@ impl Judge {
                                     code: Refused::INTERNAL,
                                     detail: "it takes a value twice".into(),
                                 }),
-                                Stop::Store(error) => return Err(error.into()),
+                                Stop::Store(error @ StoreError::Unavailable(_)) => return Err(error.into()),
+                                // An event that this build can't read, for example.
+                                Stop::Store(error) => Fate::Refused(Refused {
+                                    code: Refused::INTERNAL,
+                                    detail: error.to_string(),
+                                }),
                             }
                         }
                     }
@@ -196,27 +216,35 @@ impl Judge {
         messages: &[Delivered],
         read: &[Result<Read, Refused>],
     ) -> Result<Vec<Option<Fate>>, Failure> {
-        try_join_all(messages.iter().zip(read).map(|(message, read)| async move {
-            let Ok(Read::Asked(request)) = read else { return Ok(None) };
-            let Asked::DataRequest(question) = &request.asked else { return Ok(None) };
-            let Some(reply) = &request.reply else { return Ok(None) };
-            let Some(post) = &self.post else {
-                let detail = "a question is not answered again: whoever asked has gone".to_owned();
-                return Ok(Some(Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail })));
-            };
-            let body = match answers::to(question, request, &*self.directory).await {
-                Ok(body) => body,
-                Err(error) => return Err(Failure::passing(error)),
-            };
-            let (trace, key) = (request.traceparent.as_deref(), self.signing_key.as_ref());
-            let answer = answers::message(source, message, trace, reply, &body, key);
-            Ok(Some(match post.send(&reply.topic, &answer).await {
-                Ok(()) => Fate::Done(Done::Answered),
-                Err(Unsent::Never(detail)) => Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail }),
-                Err(Unsent::Yet(detail)) => return Err(Failure::passing(detail)),
-            }))
+        let each = messages.iter().zip(read);
+        let answers: Vec<_> =
+            each.map(|(message, read)| self.answer_one(source, message, read).boxed()).collect();
+        // Those who ask over HTTP have the same connections.
+        stream::iter(answers).buffered(ANSWERED_TOGETHER).try_collect().await
+    }
+
+    /// Answers a question.
+    async fn answer_one(
+        &self,
+        source: Uuid,
+        message: &Delivered,
+        read: &Result<Read, Refused>,
+    ) -> Result<Option<Fate>, Failure> {
+        let Ok(Read::Asked(request)) = read else { return Ok(None) };
+        let Asked::DataRequest(question) = &request.asked else { return Ok(None) };
+        let Some(reply) = &request.reply else { return Ok(None) };
+        let Some(post) = &self.post else {
+            let detail = "a question is not answered again: whoever asked has gone".to_owned();
+            return Ok(Some(Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail })));
+        };
+        let body = answers::to(question, request, &*self.directory).await;
+        let (trace, key) = (request.traceparent.as_deref(), self.signing_key.as_ref());
+        let answer = answers::message(source, message, trace, reply, &body, key);
+        Ok(Some(match post.send(&reply.topic, &answer).await {
+            Ok(()) => Fate::Done(Done::Answered),
+            Err(Unsent::Never(detail)) => Fate::Refused(Refused { code: Refused::REPLY_TOPIC, detail }),
+            Err(Unsent::Yet(detail)) => return Err(Failure::passing(detail)),
         }))
-        .await
     }
 
     /// What is stored beside the events.

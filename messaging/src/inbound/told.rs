@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::ids::is_well_formed;
+
 use super::carry_out::Done;
 use super::judge::Fate;
 use super::{Delivered, Read, Refused};
@@ -24,7 +26,7 @@ pub(super) fn all(messages: &[Delivered], read: &[Result<Read, Refused>], fates:
         };
         let kind = message.source.name();
         let (topic, partition, offset) = (message.topic.as_str(), message.partition, message.offset);
-        let subject = request.and_then(|request| request.subject.as_deref());
+        let subject = request.and_then(|request| request.subject.as_deref()).filter(|id| is_well_formed(id));
         let sender = request.and_then(|request| request.sender.as_deref());
         let warns = match fate {
             Fate::Done(Done::Skipped { warn, .. }) => *warn,

@@ -9,8 +9,9 @@ use domain::customer::{
 use domain::ids::CustomerId;
 use domain::subscription::{self, Subscription};
 use domain::token_account::{self, Movement, TokenAccount};
-use domain::values::{Patch, Text};
+use domain::values::{Details, Patch, Text};
 use event_store::{ClaimValue, StreamId, Undecided, UnitOfWork};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Done, Stop, customer, refused, stop};
@@ -136,9 +137,25 @@ pub(super) async fn portfolio(update: &PortfolioUpdate, unit: &mut UnitOfWork) -
     }
     let command = match update {
         Update::Profile(changes) => Command::Change(changes.clone()),
-        Update::Merge(details) => Command::MergeProfile(details.clone()),
+        Update::Merge(details) => Command::MergeProfile(beside(account.profile.as_ref(), details)?),
     };
     decided(id, command, unit).await
+}
+
+/// What is told of a part of the profile, together with what was told of that part before.
+fn beside(profile: Option<&Details>, told: &Details) -> Result<Details, Refused> {
+    let mut parts = told.as_map().clone();
+    for (name, part) in &mut parts {
+        let before = profile.and_then(|profile| profile.as_map().get(name)).and_then(Value::as_object);
+        if let (Some(part), Some(before)) = (part.as_object_mut(), before) {
+            let mut all = before.clone();
+            all.append(part);
+            all.retain(|_, value| !value.is_null());
+            *part = all;
+        }
+    }
+    let too_large = |_| Refused { code: Refused::TOO_LARGE, detail: "the profile would be too large".into() };
+    Details::parse(Value::Object(parts)).map_err(too_large)
 }
 
 /// Takes tokens of a customer, once for each request.
