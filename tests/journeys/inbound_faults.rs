@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use annuaire::local::Postgres;
 use event_store::MIGRATOR;
-use serde_json::json;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::inbound::created;
@@ -16,6 +17,8 @@ use crate::sinks::shared_kafka;
 
 /// Clients of Kafka ask for topics anew each 30 s.
 const SEEN_BY_THEN: Duration = Duration::from_mins(1);
+/// How long Kafka may take for a step of a transaction.
+const WITHIN: Duration = Duration::from_secs(20);
 /// More than may wait in one partition.
 const MANY: usize = 6_000;
 
@@ -105,6 +108,44 @@ async fn while_kafka_is_away_health_says_so_and_nothing_is_lost(pool: PgPool) {
         eventually("all is well again", async || Rig::health(&rig.server).await == "ok").await;
     }
     assert_log_is_whole(&pool).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_a_transaction_took_back_is_not_read(pool: PgPool) {
+    let rig = Rig::with(&pool, &[("KAFKA_TOPIC_PARTITIONS", "1")]).await;
+    let customer = rig.customer("sme").await;
+    let (topic, id) = (rig.topic("user.created"), rig.topic("sender"));
+    let users: Vec<(String, Value)> = (0..20)
+        .map(|n| {
+            let user = if n % 2 == 0 { format!("kept.{n}") } else { format!("taken-back.{n}") };
+            let value = created(&user, &customer, "SME_USER");
+            (user, value)
+        })
+        .collect();
+    let mut client = rig.client();
+    client.set("transactional.id", id);
+    let send = move || {
+        let producer: BaseProducer = client.create().unwrap();
+        producer.init_transactions(WITHIN).unwrap();
+        for (user, value) in users {
+            producer.begin_transaction().unwrap();
+            let value = value.to_string();
+            producer
+                .send(BaseRecord::to(&topic).key(&user).payload(&value))
+                .map_err(|(error, _)| error)
+                .unwrap();
+            // What is aborted was written before.
+            producer.flush(WITHIN).unwrap();
+            if user.starts_with("kept") {
+                producer.commit_transaction(WITHIN).unwrap();
+            } else {
+                producer.abort_transaction(WITHIN).unwrap();
+            }
+        }
+    };
+    tokio::task::spawn_blocking(send).await.unwrap();
+    eventually("the last that was kept is there", async || rig.is_there("kept.18").await).await;
+    assert_eq!(rig.outcomes().await, [("applied".to_owned(), 10)].into());
 }
 
 async fn reads(server: &Server, times: usize) {

@@ -1,5 +1,5 @@
-//! What other services send, each message one to five times: users who come, change and go, customers, tokens used,
-//! questions; some of it is poison.
+//! What other services send, each message one to five times and now and then once more: users who come, change and go,
+//! customers, tokens used, questions; some of it is poison.
 
 use std::collections::{BTreeMap, VecDeque};
 
