@@ -34,10 +34,11 @@ CREATE TABLE inbound_dead_letters (
     key         uuid,                       -- a hash of the message's key: those of one key keep their order
     code        text         NOT NULL,
     detail      text         NOT NULL,
-    body        bytea        NOT NULL,      -- the message, encrypted
+    body        bytea        NOT NULL,      -- the message, encrypted; empty once it is settled and relayed
     attempts    integer      NOT NULL DEFAULT 1,
     failed_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
     relayed_at  timestamptz,                -- when it was on its topic of dead letters
+    send_after  timestamptz  NOT NULL DEFAULT clock_timestamp(),  -- until then somebody is at it, or it has to wait
     state       text         NOT NULL DEFAULT 'waiting'
                 CHECK (state IN ('waiting', 'applied', 'skipped', 'discarded')),
     settled_at  timestamptz,
@@ -45,17 +46,18 @@ CREATE TABLE inbound_dead_letters (
     UNIQUE (source, "offset")
 );
 -- In the order in which they are tried again.
-CREATE INDEX inbound_dead_letters_waiting ON inbound_dead_letters (topic, partition, "offset") WHERE state = 'waiting';
--- Looked for each second.
+CREATE INDEX inbound_dead_letters_waiting ON inbound_dead_letters (topic, partition, id) WHERE state = 'waiting';
+-- Looked for all the time.
 CREATE INDEX inbound_dead_letters_unrelayed ON inbound_dead_letters (id) WHERE relayed_at IS NULL;
 
 -- What is to be answered to commands that were judged; gone once it is sent.
 CREATE TABLE inbound_answers (
-    id        bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    source    uuid    NOT NULL,
-    "offset"  bigint  NOT NULL,
-    topic     text    NOT NULL,
-    body      bytea   NOT NULL              -- the answer, encrypted
+    id          bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source      uuid         NOT NULL,
+    "offset"    bigint       NOT NULL,
+    topic       text         NOT NULL,
+    send_after  timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    body        bytea        NOT NULL       -- the answer, encrypted
 );
 
 -- What a poll brought of one partition, in one commit: the commands' events, all or none, as `append_batch` judges
@@ -105,7 +107,8 @@ BEGIN
         SELECT i.next_offset, i.attempt, i.topic, i.partition INTO next_offset, done_by, topic, partition
         FROM inbox i WHERE i.source = i_source;
     ELSE
-        SELECT d.state, d.attempt INTO state, done_by FROM inbound_dead_letters d WHERE d.id = i_letter;
+        -- Nobody gives it up meanwhile.
+        SELECT d.state, d.attempt INTO state, done_by FROM inbound_dead_letters d WHERE d.id = i_letter FOR UPDATE;
     END IF;
     IF done_by = i_attempt THEN
         outcome := stored_before;
@@ -129,7 +132,9 @@ BEGIN
 
     IF i_letter IS NOT NULL THEN
         UPDATE inbound_dead_letters d
-        SET state = i_state, settled_at = clock_timestamp(), attempt = i_attempt WHERE d.id = i_letter;
+        SET state = i_state, settled_at = clock_timestamp(), attempt = i_attempt,
+            body = CASE WHEN relayed_at IS NULL THEN body ELSE '' END
+        WHERE d.id = i_letter;
     ELSE
         UPDATE inbox i SET next_offset = i_next, attempt = i_attempt, updated_at = clock_timestamp()
         WHERE i.source = i_source;

@@ -41,7 +41,8 @@ pub(crate) enum Dlq {
     /// Judge them again, in the order in which they came: each is applied once, whatever else goes on
     ///
     /// Set right before what they were refused for. One that is refused again stays, and so do those behind it
-    /// of the same key. Questions are not answered: whoever asked has gone.
+    /// of the same key. What came later and was carried out is not taken back: a suspension that is tried again
+    /// follows the activation that came after it. Questions are not answered: whoever asked has gone.
     Retry(Chosen),
     /// Give them up: they are not tried again, and stay in the table as discarded
     Discard(Chosen),
@@ -93,6 +94,10 @@ pub(crate) async fn run(tools: &Tools, command: &Dlq) -> Result<(), Fatal> {
         Dlq::Show { id, json } => {
             let letter = letters::letter(&log, *id).await.map_err(unreadable)?;
             let letter = letter.ok_or_else(|| no_such(*id))?;
+            if letter.body.is_empty() {
+                let why = format!("what the dead letter {id} held is gone: it is {} since", letter.state);
+                return Err(Fatal::new("can't show the letter", why));
+            }
             let seal = Seal::of(&log).await.map_err(unreadable)?;
             let kept = seal.open(&letter.body).map_err(|error| Fatal::new("can't show the letter", error))?;
             write(&if *json { format!("{:#}\n", shown_json(&letter, &kept)) } else { shown(&letter, &kept) })

@@ -260,7 +260,7 @@ impl Judge {
             if let Fate::Refused(refused) = fate {
                 letters.push(Letter {
                     offset: message.offset,
-                    key: message.key.as_deref().map(letters::key),
+                    key: message.key.as_deref().map(|key| self.seal.name_of(key)),
                     code: refused.code.to_owned(),
                     detail: refused.detail.clone(),
                     body: self.sealed(&letters::kept(message))?,

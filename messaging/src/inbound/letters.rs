@@ -1,19 +1,11 @@
 //! Messages that could not be carried out: kept with the reason until someone has them tried again, or gives them up.
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::sealed::{Kept, KeptHeader, Seal, Unreadable};
 use super::{Delivered, Topics};
-
-/// What letters have in common whose messages had this key.
-pub(super) fn key(key: &[u8]) -> Uuid {
-    let mut id = [0; 16];
-    id.copy_from_slice(&Sha256::digest(key)[..16]);
-    Uuid::from_bytes(id)
-}
 
 /// A message as its letter keeps it.
 pub(super) fn kept(message: &Delivered) -> Kept {
@@ -75,12 +67,12 @@ impl DeadLetter {
 /// The ids of those letters that wait: of a partition in the order in which they came.
 pub async fn waiting(log: &PgPool, which: &Which) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"
+        r"
         SELECT id FROM inbound_dead_letters
         WHERE state = 'waiting' AND (cardinality($1::bigint[]) = 0 OR id = ANY ($1))
           AND ($2::text IS NULL OR topic = $2) AND ($3::text IS NULL OR code = $3)
-        ORDER BY topic, partition, "offset", id
-        "#,
+        ORDER BY topic, partition, id
+        ",
     )
     .bind(&which.ids)
     .bind(&which.topic)
@@ -130,15 +122,15 @@ pub async fn letter(log: &PgPool, id: i64) -> Result<Option<DeadLetter>, sqlx::E
 /// Whether an earlier letter of the same key waits: then this one has to wait behind it.
 pub(super) async fn waits_behind(log: &PgPool, letter: &DeadLetter) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"
+        r"
         SELECT id FROM inbound_dead_letters
-        WHERE state = 'waiting' AND topic = $1 AND partition = $2 AND "offset" < $3 AND key = $4
-        ORDER BY topic, partition, "offset" LIMIT 1
-        "#,
+        WHERE state = 'waiting' AND topic = $1 AND partition = $2 AND id < $3 AND key = $4
+        ORDER BY topic, partition, id LIMIT 1
+        ",
     )
     .bind(&letter.topic)
     .bind(letter.partition)
-    .bind(letter.offset)
+    .bind(letter.id)
     .bind(letter.key)
     .fetch_optional(log)
     .await
@@ -166,7 +158,8 @@ pub(super) async fn refused_again(
 /// Gives letters up. Returns how many of them waited.
 pub async fn discard(log: &PgPool, ids: &[i64]) -> Result<u64, sqlx::Error> {
     let discarded = sqlx::query(
-        "UPDATE inbound_dead_letters SET state = 'discarded', settled_at = clock_timestamp() \
+        "UPDATE inbound_dead_letters SET state = 'discarded', settled_at = clock_timestamp(), \
+                body = CASE WHEN relayed_at IS NULL THEN body ELSE '' END \
          WHERE id = ANY ($1) AND state = 'waiting'",
     );
     Ok(discarded.bind(ids).execute(log).await?.rows_affected())

@@ -19,7 +19,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long it waits when something can't be sent now.
 const WAIT: Duration = Duration::from_secs(2);
 /// So many are sent together.
-const TOGETHER: i64 = 256;
+const TOGETHER: i64 = 64;
+/// So long they are nobody else's; what could not be sent waits as long. Longer than Kafka may take.
+const TAKEN_FOR: Duration = Duration::from_secs(20);
+
+/// What became of some of them: who is in neither list is tried again.
+#[derive(Default)]
+struct Sent {
+    done: Vec<i64>,
+    never: Vec<i64>,
+}
+
+/// What a dead letter says in its headers.
+const OURS: [&str; 5] =
+    ["x-error", "x-attempts", "x-original-topic", "x-original-partition", "x-original-offset"];
 
 /// Sends on what is in the tables of a log.
 pub(super) struct Relay {
@@ -67,68 +80,71 @@ impl Relay {
         }
     }
 
-    /// Sends what waits, one process at a time. Returns how many messages that were.
+    /// Sends what waits and nobody else is at. Returns how many messages that were.
     async fn send(&self) -> Result<usize, Failure> {
-        let mut turn = self.log.begin().await?;
-        let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(7020658226180342)")
-            .fetch_one(&mut *turn)
-            .await?;
-        if !is_ours {
-            return Ok(0);
-        }
+        // Taken for a while rather than under a lock: no transaction waits for Kafka.
         let letters: Vec<Row> = sqlx::query_as(
             r#"
-            SELECT id, topic, body, jsonb_build_object('code', code, 'detail', detail, 'attempts', attempts,
-                                                       'partition', partition, 'offset', "offset") AS letter
-            FROM inbound_dead_letters WHERE relayed_at IS NULL ORDER BY id LIMIT $1
+            UPDATE inbound_dead_letters d SET send_after = clock_timestamp() + $2
+            WHERE id IN (SELECT id FROM inbound_dead_letters
+                         WHERE relayed_at IS NULL AND send_after <= clock_timestamp()
+                         ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+            RETURNING id, topic, body, jsonb_build_object('code', code, 'detail', detail, 'attempts', attempts,
+                                                          'partition', partition, 'offset', "offset") AS letter
             "#,
         )
         .bind(TOGETHER)
-        .fetch_all(&mut *turn)
+        .bind(TAKEN_FOR)
+        .fetch_all(&self.log)
         .await?;
-        let answers: Vec<Row> =
-            sqlx::query_as("SELECT id, topic, body FROM inbound_answers ORDER BY id LIMIT $1")
-                .bind(TOGETHER)
-                .fetch_all(&mut *turn)
-                .await?;
+        let answers: Vec<Row> = sqlx::query_as(
+            r"
+            UPDATE inbound_answers SET send_after = clock_timestamp() + $2
+            WHERE id IN (SELECT id FROM inbound_answers WHERE send_after <= clock_timestamp()
+                         ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+            RETURNING id, topic, body
+            ",
+        )
+        .bind(TOGETHER)
+        .bind(TAKEN_FOR)
+        .fetch_all(&self.log)
+        .await?;
         if letters.is_empty() && answers.is_empty() {
             return Ok(0);
         }
-        let sent_letters = self.all(&letters).await?;
-        let sent_answers = self.all(&answers).await?;
-        sqlx::query("UPDATE inbound_dead_letters SET relayed_at = clock_timestamp() WHERE id = ANY ($1)")
-            .bind(&sent_letters)
-            .execute(&mut *turn)
-            .await?;
+        let letters_sent = self.all(letters).await;
+        let answers_sent = self.all(answers).await;
+        sqlx::query(
+            "UPDATE inbound_dead_letters SET relayed_at = clock_timestamp(), \
+                    body = CASE WHEN state = 'waiting' THEN body ELSE '' END WHERE id = ANY ($1)",
+        )
+        .bind(&letters_sent.done)
+        .execute(&self.log)
+        .await?;
+        // An answer that Kafka will never take has nowhere to go; a letter waits until its topic is there.
         sqlx::query("DELETE FROM inbound_answers WHERE id = ANY ($1)")
-            .bind(&sent_answers)
-            .execute(&mut *turn)
+            .bind([answers_sent.done.as_slice(), &answers_sent.never].concat())
+            .execute(&self.log)
             .await?;
-        turn.commit().await?;
-        let (sent, asked) = (sent_letters.len() + sent_answers.len(), letters.len() + answers.len());
-        if sent < asked {
-            return Err(Failure::passing("not all were taken"));
-        }
-        Ok(sent)
+        Ok(letters_sent.done.len() + answers_sent.done.len())
     }
 
-    /// Sends these. Returns which of them need not be sent any more; those before one that has to wait, wait too
-    /// where it matters: on the partition that they share.
-    async fn all(&self, rows: &[Row]) -> Result<Vec<i64>, Failure> {
-        let sent = join_all(rows.iter().map(|row| async move { (row.id, self.one(row).await) })).await;
-        let mut done = Vec::with_capacity(rows.len());
-        for (id, outcome) in sent {
+    /// Sends these in their order, but for those that have to be tried again.
+    async fn all(&self, mut rows: Vec<Row>) -> Sent {
+        rows.sort_by_key(|row| row.id);
+        let outcomes = join_all(rows.iter().map(|row| async move { (row.id, self.one(row).await) })).await;
+        let mut sent = Sent::default();
+        for (id, outcome) in outcomes {
             match outcome {
-                Ok(()) => done.push(id),
+                Ok(()) => sent.done.push(id),
                 Err(Unsent::Never(reason)) => {
-                    // The row of a letter stays, and can be tried again; an answer has nowhere to go.
                     tracing::warn!(id, "Kafka will not take a dead letter or an answer: {reason}");
-                    done.push(id);
+                    sent.never.push(id);
                 }
                 Err(Unsent::Yet(reason)) => tracing::debug!(id, "Not sent yet: {reason}"),
             }
         }
-        Ok(done)
+        sent
     }
 
     async fn one(&self, row: &Row) -> Result<(), Unsent> {
@@ -136,6 +152,8 @@ impl Relay {
         let Some(about) = &row.letter else { return self.post.send(&row.topic, &message).await };
         let About { code, detail, attempts, partition, offset } = &about.0;
         let header = |name: &str, value: &dyn ToString| KeptHeader::new(name, value.to_string());
+        // Of one that was sent again from its topic of dead letters: what is said now counts.
+        message.headers.retain(|it| !OURS.contains(&it.name.as_str()));
         message.headers.extend([
             KeptHeader::new("x-error", format!("{code}: {detail}")),
             header("x-attempts", attempts),

@@ -5,8 +5,12 @@ use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead, Generate, Key, KeyInit, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::signing::mac;
 
 /// A message as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +74,10 @@ pub struct Unreadable;
 
 /// Encrypts with AES-256-GCM under the log's key for letters.
 #[derive(Clone)]
-pub struct Seal(Aes256Gcm);
+pub struct Seal {
+    cipher: Aes256Gcm,
+    names: Vec<u8>,
+}
 
 impl Seal {
     /// With the key of the log in this database.
@@ -84,7 +91,18 @@ impl Seal {
     /// With a key of 32 bytes.
     #[must_use]
     pub fn new(key: &[u8]) -> Option<Self> {
-        Some(Self(Aes256Gcm::new(&Key::<Aes256Gcm>::try_from(key).ok()?)))
+        let cipher = Aes256Gcm::new(&Key::<Aes256Gcm>::try_from(key).ok()?);
+        // A key for each use.
+        let names = mac(key).chain_update(b"names").finalize().into_bytes().to_vec();
+        Some(Self { cipher, names })
+    }
+
+    /// What stands for a message's key, which may be an address, and tells nothing of it.
+    #[must_use]
+    pub fn name_of(&self, key: &[u8]) -> Uuid {
+        let mut id = [0; 16];
+        id.copy_from_slice(&mac(&self.names).chain_update(key).finalize().into_bytes()[..16]);
+        Uuid::from_bytes(id)
     }
 
     /// Twelve random bytes (NIST SP 800-38D, 8.2.2), then the encrypted message and its tag.
@@ -92,7 +110,7 @@ impl Seal {
         let nonce = Nonce::<Aes256Gcm>::try_generate().map_err(|_| Unreadable)?;
         let clear = serde_json::to_vec(message).map_err(|_| Unreadable)?;
         let mut sealed = nonce.to_vec();
-        sealed.extend(self.0.encrypt(&nonce, clear.as_slice()).map_err(|_| Unreadable)?);
+        sealed.extend(self.cipher.encrypt(&nonce, clear.as_slice()).map_err(|_| Unreadable)?);
         Ok(sealed)
     }
 
@@ -100,7 +118,7 @@ impl Seal {
     pub fn open(&self, sealed: &[u8]) -> Result<Kept, Unreadable> {
         let (nonce, body) = sealed.split_at_checked(12).ok_or(Unreadable)?;
         let nonce = Nonce::<Aes256Gcm>::try_from(nonce).map_err(|_| Unreadable)?;
-        let clear = self.0.decrypt(&nonce, body).map_err(|_| Unreadable)?;
+        let clear = self.cipher.decrypt(&nonce, body).map_err(|_| Unreadable)?;
         serde_json::from_slice(&clear).map_err(|_| Unreadable)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -133,7 +133,10 @@ fn file_of_refused(path: &Path, source: &Source) -> std::io::Result<File> {
     if std::fs::metadata(path).is_ok_and(|other| same(&other)) {
         return Err(std::io::Error::other("that is the file to be imported"));
     }
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Also of one that was there: it gets hashes of passwords.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// The line with what is wrong with it, under names that an import ignores.
