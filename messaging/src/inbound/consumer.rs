@@ -82,7 +82,12 @@ impl Member {
                 Some(Ok(message)) => self.hand_over(&message),
                 // Said of topics that there are not yet, and when nobody has asked for a while.
                 Some(Err(error)) if is_quiet(&error) => tracing::debug!("Kafka: {error}"),
-                Some(Err(error)) => tracing::warn!("Reading from Kafka: {error}"),
+                Some(Err(error)) => {
+                    if keeps_out(&error) {
+                        self.context().tools.status.joined(false);
+                    }
+                    tracing::warn!("Reading from Kafka: {error}");
+                }
             }
             self.count_members();
         }
@@ -204,6 +209,15 @@ impl Member {
             metrics::gauge!("annuaire_inbound_members").set(members as f64);
         }
     }
+}
+
+/// Whether the group does not take us in: one of another kind is in it, for example.
+fn keeps_out(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::InconsistentGroupProtocol | Code::GroupAuthorizationFailed | Code::GroupMaxSizeReached)
+    )
 }
 
 fn is_quiet(error: &KafkaError) -> bool {

@@ -216,6 +216,7 @@ impl ConsumerContext for Context {
             partitions.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect();
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = keys.len(), "Reads partitions from now on");
+            self.tools.status.joined(true);
             self.owe(keys);
             consumer.incremental_assign(&TopicPartitionList::new())
         } else {

@@ -10,6 +10,8 @@ pub struct Status(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     trouble: Option<String>,
+    /// Whether the group has taken it in, and said which partitions are its.
+    joined: bool,
     /// Partitions whose messages can't be judged now, and why.
     failing: HashMap<(String, i32), String>,
     assigned: usize,
@@ -19,7 +21,7 @@ struct Known {
 /// How it does at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether nothing is known to be in its way.
+    /// Whether it is a member of the group, and nothing is known to be in its way.
     pub is_well: bool,
     /// Why not.
     pub trouble: Option<String>,
@@ -40,7 +42,12 @@ impl Status {
                 .next()
                 .map(|((topic, partition), why)| format!("{topic}/{partition}: {why}"));
             let trouble = known.trouble.clone().or(failing);
-            Seen { is_well: trouble.is_none(), trouble, assigned: known.assigned, members: known.members }
+            Seen {
+                is_well: known.joined && trouble.is_none(),
+                trouble,
+                assigned: known.assigned,
+                members: known.members,
+            }
         })
     }
 
@@ -50,6 +57,11 @@ impl Status {
 
     pub(super) fn connected(&self) {
         self.with(|known| known.trouble = None);
+    }
+
+    /// Whether it is a member of the group.
+    pub(super) fn joined(&self, joined: bool) {
+        self.with(|known| known.joined = joined);
     }
 
     pub(super) fn troubled(&self, why: String) {

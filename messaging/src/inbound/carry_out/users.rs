@@ -13,6 +13,8 @@ use crate::inbound::users::{
     Mapping, NewStatus, UserCreated, UserDeleted, UserRoleChanged, UserStatusChanged,
 };
 
+const USER_TYPES: &str = "`userType` is none of SME_USER, SME_OWNER, INSTITUTION_USER, INSTITUTION_ADMIN";
+
 /// The four rules of who is created, in their order.
 pub(super) async fn created(created: &UserCreated, unit: &mut UnitOfWork) -> Result<Done, Stop> {
     let stream = user(created.user_id.as_str());
@@ -25,7 +27,7 @@ pub(super) async fn created(created: &UserCreated, unit: &mut UnitOfWork) -> Res
     let id = created.customer_account_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
     let Some(id) = id else { return Ok(Done::UNKNOWN_CUSTOMER) };
     let Some(account) = living(&id, unit).await? else { return Ok(Done::UNKNOWN_CUSTOMER) };
-    let mapping = Mapping::of(&created.user_type).ok_or_else(|| Refused::malformed("userType"))?;
+    let mapping = Mapping::of(&created.user_type).ok_or_else(|| Refused::invalid(USER_TYPES))?;
     let new = NewUser {
         id: created.user_id.clone(),
         matricule: None,
