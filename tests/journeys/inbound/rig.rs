@@ -264,6 +264,34 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    /// A broker that all tests share has a third of a gigabyte, and some forty tests would leave two thousand
+    /// partitions on it.
+    fn drop(&mut self) {
+        if self.prefix.is_empty() {
+            return;
+        }
+        let (client, prefix) =
+            (ClientConfig::new().set("bootstrap.servers", &self.brokers).clone(), self.prefix.clone());
+        let deleted = std::thread::spawn(move || {
+            let consumer: BaseConsumer = client.create().ok()?;
+            let metadata = consumer.fetch_metadata(None, Duration::from_secs(5)).ok()?;
+            let names: Vec<&str> = metadata
+                .topics()
+                .iter()
+                .map(rdkafka::metadata::MetadataTopic::name)
+                .filter(|name| name.starts_with(&prefix))
+                .collect();
+            let admin: AdminClient<DefaultClientContext> = client.create().ok()?;
+            let wait = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+            runtime.block_on(admin.delete_topics(&names, &wait)).ok()
+        });
+        // Of a broker that is gone there is nothing to delete.
+        let _ = deleted.join();
+    }
+}
+
 /// One that leaves messages of a key in the order in which they are sent.
 fn producer(brokers: &str) -> FutureProducer {
     ClientConfig::new()
