@@ -109,7 +109,7 @@ async fn postgres_stops_and_starts_under_load() {
             assert_eq!(stored, 1, "{}", seen.name);
         }
     }
-    assert!(refused > 0);
+    // What was on its way when the server went may all be stored once it is back, if that is within seconds.
     assert!(backs.iter().all(|took| *took < Duration::from_secs(10)), "{backs:?}");
     println!("right again after {backs:?}; {refused} refused meanwhile");
     assert_read_model_follows(&pool).await;
