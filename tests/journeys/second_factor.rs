@@ -34,9 +34,15 @@ pub(crate) fn recovery_codes(confirmed: &Value) -> Vec<String> {
     serde_json::from_value(confirmed["recoveryCodes"].clone()).unwrap()
 }
 
+/// Tries again where the server is too busy to check the password.
 async fn log_in_with(server: &Server, code: &str) -> (u16, Value) {
     let body = json!({ "matricule": "M1", "password": PASSWORD, "code": code });
-    answer(server.post("/login", &body).header("x-forwarded-for", anywhere())).await
+    loop {
+        let answer = answer(server.post("/login", &body).header("x-forwarded-for", anywhere())).await;
+        if answer.0 != 503 {
+            return answer;
+        }
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
@@ -83,8 +89,8 @@ async fn a_second_factor_holds_on_every_node_and_is_told_of(pool: PgPool) {
     // The app is lost: an administrator helps, here who asks without a token.
     assert_eq!(one.delete(&path).send().await.unwrap().status(), 204);
     other.log_in("M1").await;
-    let (_, shown) = answer(one.get("/M1")).await;
-    assert_eq!(shown["mfaEnabled"], false);
+    let is_shown = async || answer(one.get("/M1")).await.1["mfaEnabled"] == false;
+    eventually("the user is shown without it", is_shown).await;
 
     let failures = "SELECT count(*) FROM events_readable WHERE data->>'reason' = 'mfa'";
     let noted = async || sqlx::query_scalar::<_, i64>(failures).fetch_one(&pool).await.unwrap() == 14;
