@@ -1,5 +1,6 @@
 //! What is answered, and how it is dressed.
 
+use event_store::leading_128_bits;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -40,32 +41,22 @@ fn unauthorized() -> Value {
     json!({ "error": "Unauthorized", "status": 403 })
 }
 
-/// What became of a command, for who asked.
-pub(super) struct Reason<'a>(Result<&'a Done, &'a Refused>);
-
-impl<'a> Reason<'a> {
-    pub(super) const fn of(fate: &'a Fate) -> Self {
-        match fate {
-            Fate::Done(done) => Self(Ok(done)),
-            Fate::Refused(refused) => Self(Err(refused)),
-        }
-    }
-}
-
 /// The answer to a command of whoever waits for one.
-pub(super) fn of_command(reply: &Reply, reason: &Reason<'_>) -> Value {
-    let mut answer = match reason.0 {
-        Ok(Done::Applied) => json!({ "data": { "outcome": "applied" }, "status": 200 }),
-        Ok(Done::Skipped { reason: "unknown user" | "unknown customer", .. }) => {
+pub(super) fn of_command(reply: &Reply, fate: &Fate) -> Value {
+    let mut answer = match fate {
+        Fate::Done(Done::Applied) => json!({ "data": { "outcome": "applied" }, "status": 200 }),
+        Fate::Done(Done::Skipped { reason: "unknown user" | "unknown customer", .. }) => {
             json!({ "error": "not found", "status": 404 })
         }
-        Ok(Done::Skipped { reason, .. }) => {
+        Fate::Done(Done::Skipped { reason, .. }) => {
             json!({ "data": { "outcome": "skipped", "reason": reason }, "status": 200 })
         }
-        Ok(Done::Answered) => json!({ "status": 200 }),
-        Err(Refused { code: Refused::FORBIDDEN, .. }) => unauthorized(),
-        Err(Refused { code: Refused::NOT_FOUND, detail }) => json!({ "error": detail, "status": 404 }),
-        Err(Refused { code, detail }) => json!({ "error": detail, "code": code, "status": 500 }),
+        Fate::Done(Done::Answered) => json!({ "status": 200 }),
+        Fate::Refused(Refused { code: Refused::FORBIDDEN, .. }) => unauthorized(),
+        Fate::Refused(Refused { code: Refused::NOT_FOUND, detail }) => {
+            json!({ "error": detail, "status": 404 })
+        }
+        Fate::Refused(Refused { code, detail }) => json!({ "error": detail, "code": code, "status": 500 }),
     };
     if let (Some(answer), Some(id)) = (answer.as_object_mut(), &reply.request_id) {
         answer.insert("requestId".to_owned(), id.as_str().into());
@@ -84,9 +75,7 @@ pub(super) fn message(
 ) -> Kept {
     let value = body.to_string();
     let hash = Sha256::digest([source.as_bytes().as_slice(), &asked.offset.to_be_bytes()].concat());
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    let id = Uuid::from_bytes(id).to_string();
+    let id = leading_128_bits(&hash).to_string();
     let mut headers = vec![
         KeptHeader::new("ce_id", id.as_str()),
         KeptHeader::new("ce_source", "annuaire"),

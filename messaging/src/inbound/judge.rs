@@ -12,7 +12,7 @@ use event_store::{
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::answers::{self, Reason};
+use super::answers;
 use super::carry_out::{self, Done, Stop};
 use super::directory::Directory;
 use super::letters;
@@ -46,7 +46,7 @@ pub(super) enum Judged {
     /// All before this offset have their outcome.
     Done { next: i64 },
     /// Somebody else has judged them.
-    Moved { next: i64 },
+    Moved,
     /// The log refuses one of them, nobody knows which.
     Indigestible,
 }
@@ -92,7 +92,7 @@ impl Judge {
                     told::all(messages, &read, &fates, begun.elapsed());
                     return Ok(Judged::Done { next });
                 }
-                Outcome::Moved => return Ok(Judged::Moved { next: place.next }),
+                Outcome::Moved => return Ok(Judged::Moved),
                 Outcome::Again(held) => taken = held,
             }
             is_first = false;
@@ -274,7 +274,7 @@ impl Judge {
                 Err(_) => (self.rules.reply_to_unread(message), None),
             };
             if let Some(reply) = reply {
-                let body = answers::of_command(&reply, &Reason::of(fate));
+                let body = answers::of_command(&reply, fate);
                 let key = self.signing_key.as_ref();
                 let answer = answers::message(place.source, message, trace, &reply, &body, key);
                 let (offset, topic) = (message.offset, reply.topic);

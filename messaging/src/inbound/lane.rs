@@ -1,7 +1,7 @@
 //! One partition: its messages in order, as many as there are at a time, each once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use event_store::reader::Failure;
@@ -54,7 +54,7 @@ pub(super) struct Tools {
 pub(super) struct Lane {
     messages: mpsc::UnboundedSender<Delivered>,
     waiting: Arc<AtomicUsize>,
-    failing: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
     stop: CancellationToken,
     pub(super) work: JoinHandle<()>,
     /// Whether Kafka was told to send no more for now.
@@ -65,7 +65,7 @@ impl Lane {
     /// Begins; in a runtime.
     pub(super) fn start(topic: String, partition: i32, place: Place, tools: Tools) -> Self {
         let (messages, queue) = mpsc::unbounded_channel();
-        let (waiting, failing) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let (waiting, failing) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
         let stop = CancellationToken::new();
         let work = Work {
             topic,
@@ -94,7 +94,7 @@ impl Lane {
 
     /// Whether it has to wait for something that is away.
     pub(super) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) > 0
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Takes no more; what is under way ends.
@@ -110,7 +110,7 @@ struct Work {
     tools: Tools,
     queue: mpsc::UnboundedReceiver<Delivered>,
     waiting: Arc<AtomicUsize>,
-    failing: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
     stop: CancellationToken,
     /// How many are judged together: fewer while one among them is looked for that can't be stored.
     most: usize,
@@ -126,7 +126,16 @@ enum End {
 
 /// What came of an attempt.
 enum Attempt {
-    Judged(Judged),
+    /// All before this offset have their outcome.
+    Done {
+        next: i64,
+    },
+    /// They have it by somebody else.
+    Moved {
+        next: i64,
+    },
+    /// The log refuses one of several.
+    Indigestible,
     End(End),
 }
 
@@ -195,28 +204,25 @@ impl Work {
     async fn judge(&mut self, messages: &mut Vec<Delivered>) -> Option<End> {
         let mut wait = FIRST_WAIT;
         loop {
-            let before: usize = messages.iter().map(size).sum();
-            drop_repeats(messages);
+            self.drop_repeats(messages);
             let known = messages.iter().take_while(|it| it.offset < self.place.next).count();
             let count = together(&messages[known..]).min(self.most);
             match self.attempt(&messages[known..known + count]).await {
-                Ok(Attempt::Judged(Judged::Done { next })) => {
+                Ok(Attempt::Done { next }) => {
                     self.place.next = next;
                     self.most = TOGETHER;
                     self.well();
-                    messages.retain(|it| it.offset >= next);
-                    let after: usize = messages.iter().map(size).sum();
-                    self.taken(before - after);
+                    self.keep(messages, |it| it.offset >= next);
                     let key = (self.topic.clone(), self.partition);
                     let _ = self.tools.news.send(News::Judged { key, next });
                     return None;
                 }
-                Ok(Attempt::Judged(Judged::Moved { next })) => {
+                Ok(Attempt::Moved { next }) => {
                     // Another member of the group has it by now, or an append of ours went through unheard.
                     tracing::info!("{}/{} is judged up to {next} already", self.topic, self.partition);
                     self.place.next = next;
                 }
-                Ok(Attempt::Judged(Judged::Indigestible)) => self.most = count.div_ceil(2).max(1),
+                Ok(Attempt::Indigestible) => self.most = count.div_ceil(2).max(1),
                 Ok(Attempt::End(end)) => return Some(end),
                 Err(failure) => {
                     // It may be too much for the time that an append has.
@@ -241,15 +247,16 @@ impl Work {
             return Ok(Attempt::End(End::Remade));
         }
         if messages.is_empty() {
-            return Ok(Attempt::Judged(Judged::Done { next: self.place.next }));
+            return Ok(Attempt::Done { next: self.place.next });
         }
         match self.tools.judge.judge(&self.place, messages).await? {
-            Judged::Moved { .. } => match self.tools.places.received(self.place.source).await? {
-                Some(next) if next >= self.place.next => Ok(Attempt::Judged(Judged::Moved { next })),
+            Judged::Done { next } => Ok(Attempt::Done { next }),
+            Judged::Indigestible => Ok(Attempt::Indigestible),
+            Judged::Moved => match self.tools.places.received(self.place.source).await? {
+                Some(next) if next >= self.place.next => Ok(Attempt::Moved { next }),
                 // Restored, or failed over to a standby that lagged: what we have read since is to be read again.
                 Some(_) | None => Ok(Attempt::End(End::SetBack)),
             },
-            judged @ (Judged::Done { .. } | Judged::Indigestible) => Ok(Attempt::Judged(judged)),
         }
     }
 
@@ -262,8 +269,25 @@ impl Work {
         }
     }
 
-    fn taken(&self, count: usize) {
-        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    /// What Kafka sends a second time, after a partition was cut off for example, is among what came before it.
+    fn drop_repeats(&self, messages: &mut Vec<Delivered>) {
+        let mut last = -1;
+        self.keep(messages, |message| {
+            let is_new = message.offset > last;
+            last = last.max(message.offset);
+            is_new
+        });
+    }
+
+    /// Drops the others: they wait no more.
+    fn keep(&self, messages: &mut Vec<Delivered>, mut which: impl FnMut(&Delivered) -> bool) {
+        let mut dropped = 0;
+        messages.retain(|message| {
+            let stays = which(message);
+            dropped += if stays { 0 } else { size(message) };
+            stays
+        });
+        self.waiting.fetch_sub(dropped, Ordering::Relaxed);
     }
 
     fn troubled(&self, failure: &Failure, wait: Duration, messages: usize) {
@@ -278,26 +302,16 @@ impl Work {
     }
 
     fn failing(&self, why: &str) {
-        self.failing.store(1, Ordering::Relaxed);
+        self.failing.store(true, Ordering::Relaxed);
         self.tools.status.failing(&self.topic, self.partition, Some(why.to_owned()));
     }
 
     fn well(&self) {
-        if self.failing.swap(0, Ordering::Relaxed) > 0 {
+        if self.failing.swap(false, Ordering::Relaxed) {
             self.tools.status.failing(&self.topic, self.partition, None);
             tracing::info!("Messages of {}/{} are judged again", self.topic, self.partition);
         }
     }
-}
-
-/// What Kafka sends a second time, after a partition was cut off for example, is among what came before it.
-fn drop_repeats(messages: &mut Vec<Delivered>) {
-    let mut last = -1;
-    messages.retain(|message| {
-        let is_new = message.offset > last;
-        last = last.max(message.offset);
-        is_new
-    });
 }
 
 /// How many of these fit into one append; one at least.
