@@ -27,8 +27,8 @@ use crate::values::{Details, Email, Invalid, Patch, Preferences, Text};
 
 pub use accounting::{AccountingKind, Entry, REQUEST, request};
 pub use events::{
-    AccountingRecorded, Changes, Deleted, Event, NewCustomer, PaymentMethod, Reactivated, Subscribed,
-    Suspended, Validated,
+    AccountingRecorded, CHANGEABLE, Changes, Deleted, Event, NewCustomer, PaymentMethod, Reactivated,
+    Subscribed, Suspended, Validated,
 };
 
 /// How many subscriptions a customer may have had: all that are active end in one append with it.

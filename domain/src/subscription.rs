@@ -147,6 +147,12 @@ impl Subscription {
             Self::Unknown => None,
         }
     }
+
+    /// Whether it goes on.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.contract().is_some_and(|it| it.status == Status::Active)
+    }
 }
 
 /// What the periods bring to the customer that begin with these events.

@@ -40,7 +40,7 @@ pub use postgres::MIGRATOR;
 pub use search::position_before;
 pub use store::{
     Appended, ClaimValue, Ends, EventStore, IdempotencyKey, Landmark, LogId, NewEvent, Proposal, Replay,
-    Seen, StoreError, Verdict, Wanted,
+    Seen, StoreError, Verdict, Wanted, leading_128_bits,
 };
 pub use subscribe::{Checkpoint, SubscribeError, Subscription};
 pub use together::{Company, Part};

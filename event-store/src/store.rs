@@ -233,8 +233,12 @@ impl IdempotencyKey {
     }
 }
 
-/// The first 16 of at least 16 bytes.
-pub(crate) fn leading_128_bits(hash: &[u8]) -> Uuid {
+/// The first 16 of at least 16 bytes, of a hash: as unlikely to be those of another as a random id.
+///
+/// # Panics
+/// If there are fewer.
+#[must_use]
+pub fn leading_128_bits(hash: &[u8]) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     Uuid::from_bytes(bytes)

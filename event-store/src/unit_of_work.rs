@@ -259,7 +259,7 @@ impl UnitOfWork {
             release,
             key: None,
             keep_key: false,
-            with_previous: !self.proposals.is_empty(),
+            with_previous: true,
         });
         Ok(())
     }
@@ -292,29 +292,16 @@ impl UnitOfWork {
         }
     }
 
-    /// How many commands were decided to do something.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.proposals.len()
-    }
-
-    /// Whether none was.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.proposals.is_empty()
-    }
-
     /// Stores what was kept, together with the outcome of the messages.
     pub async fn store(mut self, delivery: &Delivery) -> Result<Outcome, StoreError> {
         self.take_back();
         let written: HashSet<&StreamId> = self.proposals.iter().map(|proposal| &proposal.stream).collect();
-        let looked_at: Vec<_> = self.streams.iter().filter(|(stream, _)| !written.contains(stream)).collect();
-        let mut batch = Vec::with_capacity(self.proposals.len() + looked_at.len());
-        let looked_at: Vec<Proposal> =
-            looked_at.into_iter().map(|(stream, held)| confirmation(stream, held.base)).collect();
-        batch.append(&mut self.proposals);
-        for proposal in looked_at {
-            batch.push(Proposal { with_previous: !batch.is_empty(), ..proposal });
+        let looked_at = self.streams.iter().filter(|(stream, _)| !written.contains(stream));
+        let confirmations: Vec<_> = looked_at.map(|(stream, held)| confirmation(stream, held.base)).collect();
+        let mut batch = std::mem::take(&mut self.proposals);
+        batch.extend(confirmations);
+        if let Some(first) = batch.first_mut() {
+            first.with_previous = false;
         }
         let received = self.intake.store.receive(&batch, delivery).await;
         let states = &self.intake.states;
@@ -364,6 +351,6 @@ fn confirmation(stream: &StreamId, version: Version) -> Proposal {
         release: Vec::new(),
         key: None,
         keep_key: false,
-        with_previous: false,
+        with_previous: true,
     }
 }

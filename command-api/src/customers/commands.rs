@@ -219,7 +219,7 @@ async fn ends(api: &Api, ids: &BTreeSet<Uuid>) -> Result<Vec<Part<Rejection>>, A
         })
         .buffered(TOGETHER)
         .try_filter_map(|(stream, subscription)| async move {
-            Ok(subscriptions::is_active(&subscription.state).then_some((stream, subscription)))
+            Ok(subscription.state.is_active().then_some((stream, subscription)))
         })
         .try_collect()
         .await?;

@@ -1,28 +1,12 @@
 //! From a JSON object to a command on a customer.
 
-use domain::customer::{Changes, CustomerType, NewCustomer, PaymentMethod};
+use domain::customer::{CHANGEABLE, Changes, CustomerType, NewCustomer, PaymentMethod};
 use domain::ids::CustomerId;
 use domain::values::{Email, Patch, Text};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::fields::{Fields, set};
-
-/// The fields that a change may name.
-pub(super) const CHANGEABLE: [&str; 12] = [
-    "customerType",
-    "name",
-    "email",
-    "phone",
-    "address",
-    "city",
-    "country",
-    "taxId",
-    "billingInfo",
-    "paymentMethod",
-    "preferences",
-    "profile",
-];
 
 /// Reads the body of a creation.
 pub(super) fn creation(fields: Map<String, Value>, id: CustomerId) -> Result<NewCustomer, ApiError> {

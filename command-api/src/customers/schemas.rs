@@ -123,9 +123,9 @@ mod tests {
 
     use utoipa::PartialSchema;
 
-    use super::super::fields::CHANGEABLE;
     use super::*;
     use crate::schemas::properties;
+    use domain::customer::CHANGEABLE;
 
     #[test]
     fn a_change_is_described_with_each_field_it_may_have() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::Aggregate;
-use domain::subscription::{Contract, Rejection, Status, Subscription};
+use domain::subscription::{Contract, Rejection, Subscription};
 use event_store::StreamId;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -36,11 +36,6 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// The stream of a subscription.
 pub(crate) fn stream(id: Uuid) -> StreamId {
     StreamId::new(Subscription::CATEGORY, &id.to_string())
-}
-
-/// Whether it goes on.
-pub(crate) fn is_active(subscription: &Subscription) -> bool {
-    subscription.contract().is_some_and(|it| it.status == Status::Active)
 }
 
 /// The customer whose subscription has that id, as a path names it.

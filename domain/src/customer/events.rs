@@ -88,6 +88,22 @@ impl PaymentMethod {
     }
 }
 
+/// The fields that a change may name, as messages call them.
+pub const CHANGEABLE: [&str; 12] = [
+    "customerType",
+    "name",
+    "email",
+    "phone",
+    "address",
+    "city",
+    "country",
+    "taxId",
+    "billingInfo",
+    "paymentMethod",
+    "preferences",
+    "profile",
+];
+
 /// The fields that get a new value; what is not named stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -199,11 +199,9 @@ impl Member {
             return;
         }
         self.counted_at = Some(Instant::now());
-        let status = &self.context().tools.status;
         // Asked on the thread that reads, so shortly.
         let groups = self.consumer.fetch_group_list(Some(&self.group), Duration::from_millis(500));
         let members = groups.ok().and_then(|groups| Some(groups.groups().first()?.members().len()));
-        status.members(members);
         if let Some(members) = members {
             #[expect(clippy::cast_precision_loss, reason = "a group is small")]
             metrics::gauge!("annuaire_inbound_members").set(members as f64);

@@ -1,28 +1,12 @@
 //! What other services say of customers: new ones, and fields that change.
 
-use domain::customer::{Changes, CustomerType, NewCustomer, PaymentMethod};
+use domain::customer::{CHANGEABLE, Changes, CustomerType, NewCustomer, PaymentMethod};
 use domain::ids::CustomerId;
 use domain::values::{Email, Object, Text};
 use serde_json::{Map, Value};
 
 use super::Refused;
 use super::fields::{Fields, Unknown};
-
-/// The fields that a change may name.
-pub const CHANGEABLE: [&str; 12] = [
-    "customerType",
-    "name",
-    "email",
-    "phone",
-    "address",
-    "city",
-    "country",
-    "taxId",
-    "billingInfo",
-    "paymentMethod",
-    "preferences",
-    "profile",
-];
 
 /// Another service has a new customer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use event_store::reader::Failure;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use sqlx::PgPool;
 
 use super::service::Rules;
-use crate::outbox::kafka::{Quiet, TopicSettings, on_thread, unreachable};
+use crate::outbox::kafka::{Quiet, TopicSettings, make, on_thread, unreachable};
 
-/// How long Kafka may take to answer, and to make topics.
+/// How long Kafka may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-const MADE: Duration = Duration::from_secs(20);
 
 /// Makes those that the log in this database has never met, and tells of those that are gone. With `accept_loss` these
 /// are made, too: what was in them is lost. Returns the names of those it made.
@@ -44,7 +42,10 @@ pub async fn apply(
         }
     }
     if !missing.is_empty() {
-        create(client, settings, &missing).await?;
+        let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
+        let topics: Vec<NewTopic<'_>> =
+            missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
+        make(client, &topics).await?;
     }
     let met: Vec<&str> = wanted.iter().map(String::as_str).collect();
     sqlx::query(
@@ -69,22 +70,4 @@ async fn look(client: &ClientConfig) -> Result<(String, BTreeSet<String>), Failu
         Ok((cluster, metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()))
     })
     .await?
-}
-
-async fn create(client: &ClientConfig, settings: &TopicSettings, missing: &[String]) -> Result<(), Failure> {
-    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
-    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
-    let replication = || TopicReplication::Fixed(settings.replication.unwrap_or(-1));
-    let topics: Vec<NewTopic<'_>> =
-        missing.iter().map(|name| NewTopic::new(name, settings.partitions, replication())).collect();
-    for made in admin.create_topics(&topics, &wait).await.map_err(unreachable)? {
-        match made {
-            Ok(name) => tracing::info!("Made the topic {name}"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => {
-                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
-            }
-        }
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use event_store::reader::Failure;
-use event_store::{Source as Partition, Store};
+use event_store::{Source as Partition, Store, leading_128_bits};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -111,10 +111,8 @@ fn known(cluster: &str, topic_id: &str, topic: &str, partition: i32) -> Partitio
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash.finalize()[..16]);
     let (cluster, topic_id, topic) = (cluster.to_owned(), topic_id.to_owned(), topic.to_owned());
-    Partition { id: Uuid::from_bytes(id), cluster, topic_id, topic, partition }
+    Partition { id: leading_128_bits(&hash.finalize()), cluster, topic_id, topic, partition }
 }
 
 type Offsets = Vec<(i32, i64)>;

@@ -2,10 +2,9 @@
 //!
 //! Without keys a sender is who it says it is, and the table keeps mistakes away rather than people.
 
-use domain::customer::CustomerType;
+use domain::customer::{CHANGEABLE, CustomerType};
 
 use super::Source;
-use super::customers::CHANGEABLE;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,7 @@ use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead, Generate, Key, KeyInit, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use event_store::leading_128_bits;
 use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -100,9 +101,7 @@ impl Seal {
     /// What stands for a message's key, which may be an address, and tells nothing of it.
     #[must_use]
     pub fn name_of(&self, key: &[u8]) -> Uuid {
-        let mut id = [0; 16];
-        id.copy_from_slice(&mac(&self.names).chain_update(key).finalize().into_bytes()[..16]);
-        Uuid::from_bytes(id)
+        leading_128_bits(&mac(&self.names).chain_update(key).finalize().into_bytes())
     }
 
     /// Twelve random bytes (NIST SP 800-38D, 8.2.2), then the encrypted message and its tag.

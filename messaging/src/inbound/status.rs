@@ -15,7 +15,6 @@ struct Known {
     /// Partitions whose messages can't be judged now, and why.
     failing: HashMap<(String, i32), String>,
     assigned: usize,
-    members: Option<usize>,
 }
 
 /// How it does at a moment.
@@ -23,12 +22,8 @@ struct Known {
 pub struct Seen {
     /// Whether it is a member of the group, and nothing is known to be in its way.
     pub is_well: bool,
-    /// Why not.
-    pub trouble: Option<String>,
     /// The partitions that this process reads.
     pub assigned: usize,
-    /// The members of the consumer group, if Kafka has said.
-    pub members: Option<usize>,
 }
 
 impl Status {
@@ -36,18 +31,8 @@ impl Status {
     #[must_use]
     pub fn now(&self) -> Seen {
         self.with(|known| {
-            let failing = known
-                .failing
-                .iter()
-                .next()
-                .map(|((topic, partition), why)| format!("{topic}/{partition}: {why}"));
-            let trouble = known.trouble.clone().or(failing);
-            Seen {
-                is_well: known.joined && trouble.is_none(),
-                trouble,
-                assigned: known.assigned,
-                members: known.members,
-            }
+            let is_well = known.joined && known.trouble.is_none() && known.failing.is_empty();
+            Seen { is_well, assigned: known.assigned }
         })
     }
 
@@ -77,9 +62,5 @@ impl Status {
 
     pub(super) fn assigned(&self, partitions: usize) {
         self.with(|known| known.assigned = partitions);
-    }
-
-    pub(super) fn members(&self, members: Option<usize>) {
-        self.with(|known| known.members = members);
     }
 }

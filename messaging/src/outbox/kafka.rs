@@ -33,6 +33,7 @@ use self::parked::Parked;
 use self::producer::{Pace, Refused, Trouble};
 pub use self::replay::{Interrupted, Wanted, replay};
 use self::session::{Mark, Session};
+pub(crate) use self::topics::make;
 use self::topics::{Ends, Topics};
 pub use self::topics::{TopicSettings, apply};
 use super::{Folds, json};

@@ -91,7 +91,7 @@ async fn delete(id: &CustomerId, subscriptions: BTreeSet<Uuid>, unit: &mut UnitO
     let reason = Text::parse("Client supprimé").ok();
     for subscription in subscriptions.iter().map(stream) {
         let state = unit.state::<Subscription>(&subscription).await?;
-        if state.contract().is_some_and(|it| it.status == subscription::Status::Active) {
+        if state.is_active() {
             let end = subscription::Command::End { reason: reason.clone() };
             let ended = unit.decide::<Subscription>(&subscription, end).await;
             ended.map_err(|it| stop(it, |rejection| refused(Refused::INVALID_STATE, &rejection)))?;

@@ -186,18 +186,8 @@ async fn make_missing(
     if missing.is_empty() {
         return Ok(seen);
     }
-    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
-    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
     let begun = Instant::now();
-    for made in admin.create_topics(missing.iter().copied(), &wait).await.map_err(unreachable)? {
-        match made {
-            Ok(name) => tracing::info!("Made the topic {name}"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => {
-                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
-            }
-        }
-    }
+    make(client, missing.iter().copied()).await?;
     // What was made is not known to every broker at once, and has no leader at first.
     while begun.elapsed() < MADE {
         match look(client, log).await {
@@ -208,6 +198,25 @@ async fn make_missing(
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Err(Failure::passing("the topics that were made do not show up"))
+}
+
+/// Makes topics, those aside that somebody else has made by now.
+pub(crate) async fn make<'a>(
+    client: &ClientConfig,
+    topics: impl IntoIterator<Item = &'a NewTopic<'a>>,
+) -> Result<(), Failure> {
+    let admin: AdminClient<Quiet> = client.create_with_context(Quiet::default()).map_err(unreachable)?;
+    let wait = AdminOptions::new().request_timeout(Some(MADE)).operation_timeout(Some(MADE));
+    for made in admin.create_topics(topics, &wait).await.map_err(unreachable)? {
+        match made {
+            Ok(name) => tracing::info!("Made the topic {name}"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => {
+                return Err(Failure::passing(format!("can't make the topic {name}: {code}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_ours(name: &str, checkpoints: &str) -> bool {
