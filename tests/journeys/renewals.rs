@@ -2,7 +2,7 @@
 //! meanwhile.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Aggregate;
@@ -19,7 +19,7 @@ use event_store::{
 use futures::{StreamExt, stream};
 use sqlx::PgPool;
 
-use crate::server::{Server, answer, assert_log_is_whole, eventually, some_time};
+use crate::server::{Server, answer, assert_log_is_whole, eventually, some_time, within};
 
 const CUSTOMERS: usize = 100;
 const EACH: usize = 100;
@@ -196,7 +196,7 @@ async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) -> u32 {
     let left = all - settled(pool).await;
     let server = Server::on(pool).await;
     let started = Instant::now();
-    eventually("all are settled", async || settled(pool).await >= all).await;
+    within(Duration::from_secs(120), "all are settled", async || settled(pool).await >= all).await;
     println!(
         "renewals: {kills} kills of two processes, {met} of them in between; the last {left} of {ALL} \
          settled {:?} after the restart",
@@ -235,7 +235,8 @@ async fn ten_thousand_that_end_in_the_same_second_are_settled_soon_after(pool: P
     let ends_at = SystemClock.now() + TimeDelta::seconds(20);
     fill(&pool, 0, ends_at).await;
     let server = Server::on(&pool).await;
-    eventually("all are settled", async || settled(&pool).await >= ALL).await;
+    // From the end of their time on, and as long as a machine takes that others use, too.
+    within(Duration::from_secs(120), "all are settled", async || settled(&pool).await >= ALL).await;
     let last: DateTime<Utc> =
         sqlx::query_scalar("SELECT max(recorded_at) FROM events").fetch_one(&pool).await.unwrap();
     let early: i64 = sqlx::query_scalar(
@@ -264,7 +265,13 @@ async fn a_customer_with_ten_thousand_subscriptions_is_deleted_at_once(pool: PgP
     }
     let server = Server::on(&pool).await;
     let started = Instant::now();
-    let deleted = answer(server.delete("/customers/c-0-0")).await;
+    // A machine that others use may need longer than a command has; that is said, and to try again.
+    let deleted = loop {
+        let deleted = answer(server.delete("/customers/c-0-0")).await;
+        if deleted.0 != 503 {
+            break deleted;
+        }
+    };
     println!("renewals: deleted with 10,000 subscriptions in {:?}", started.elapsed());
     assert_eq!(deleted.0, 200, "{}", deleted.1);
     let (count, moments): (i64, i64) = sqlx::query_as(
