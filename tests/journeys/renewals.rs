@@ -196,7 +196,7 @@ async fn killed_meanwhile(pool: &PgPool, round: i64, kills: u32) -> u32 {
     let left = all - settled(pool).await;
     let server = Server::on(pool).await;
     let started = Instant::now();
-    within(Duration::from_secs(120), "all are settled", async || settled(pool).await >= all).await;
+    within(Duration::from_mins(2), "all are settled", async || settled(pool).await >= all).await;
     println!(
         "renewals: {kills} kills of two processes, {met} of them in between; the last {left} of {ALL} \
          settled {:?} after the restart",
@@ -236,7 +236,7 @@ async fn ten_thousand_that_end_in_the_same_second_are_settled_soon_after(pool: P
     fill(&pool, 0, ends_at).await;
     let server = Server::on(&pool).await;
     // From the end of their time on, and as long as a machine takes that others use, too.
-    within(Duration::from_secs(120), "all are settled", async || settled(&pool).await >= ALL).await;
+    within(Duration::from_mins(2), "all are settled", async || settled(&pool).await >= ALL).await;
     let last: DateTime<Utc> =
         sqlx::query_scalar("SELECT max(recorded_at) FROM events").fetch_one(&pool).await.unwrap();
     let early: i64 = sqlx::query_scalar(
