@@ -15,7 +15,7 @@ use domain::token_account::TokenAccount;
 use event_store::{Loaded, Recorded, StoredEvent};
 use sqlx::PgConnection;
 
-use crate::table::{ApplyError, Projection};
+use crate::table::{ApplyError, Projection, decoded};
 
 mod queries;
 mod rows;
@@ -31,6 +31,8 @@ pub struct Customers;
 #[async_trait]
 impl Projection for Customers {
     const NAME: &'static str = "customers_v1";
+    const TABLES: &'static [&'static str] =
+        &["customers_v1", "subscriptions_v1", "token_accounts_v1", "token_entries_v1"];
 
     async fn apply(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError> {
         let customers = decoded::<Customer>(events)?;
@@ -40,15 +42,6 @@ impl Projection for Customers {
         subscriptions::forget(connection, &gone).await?;
         tokens::apply(connection, &decoded::<TokenAccount>(events)?).await
     }
-}
-
-/// Those of `events` that are of one aggregate's streams.
-fn decoded<A: Aggregate>(events: &[StoredEvent]) -> Result<Vec<Recorded<A::Event>>, ApplyError> {
-    let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);
-    own.map(|event| {
-        event.decode().map_err(|source| ApplyError::Undecodable { position: event.position, source })
-    })
-    .collect()
 }
 
 /// The ids of the streams that these events are of, each once.

@@ -43,10 +43,20 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// In a line, where the log's form and what was found are called otherwise.
+    #[must_use]
+    pub fn with(&self, log: &str, found: &str) -> String {
+        let side = |name: &str, fields: &Option<Map<String, Value>>| {
+            format!("{name} {}", fields.as_ref().map_or_else(|| "nothing".to_owned(), text))
+        };
+        format!("{}: {}, {}", self.key, side(log, &self.log), side(found, &self.found))
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, log, found } = self;
-        let text = |fields: &Map<String, Value>| Value::Object(fields.clone()).to_string();
         match (log, found) {
             (Some(log), Some(found)) => write!(f, "{key}: the log says {}, found {}", text(log), text(found)),
             (Some(log), None) => write!(f, "{key}: missing; the log says {}", text(log)),
@@ -54,6 +64,10 @@ impl fmt::Display for Difference {
             (None, None) => write!(f, "{key}"),
         }
     }
+}
+
+fn text(fields: &Map<String, Value>) -> String {
+    Value::Object(fields.clone()).to_string()
 }
 
 #[cfg(test)]

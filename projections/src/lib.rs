@@ -12,10 +12,12 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod census;
+mod copy;
 pub mod customers;
 mod difference;
 pub mod mails;
 pub mod profile_cache;
+pub mod rebuild;
 mod search;
 pub mod sessions;
 mod table;

@@ -4,10 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::Aggregate;
 use event_store::reader::{Applied, Failure, Progress, Reader, Runner};
-use event_store::{Checkpoint, CodecError, EventStore, LogId, Position, StoredEvent};
+use event_store::{Checkpoint, CodecError, EventStore, LogId, Position, Recorded, StoredEvent};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+
+use crate::rebuild::Bulk;
 
 /// A read model: how events become rows.
 #[async_trait]
@@ -15,9 +18,33 @@ pub trait Projection: Send + Sync + 'static {
     /// Its name and the version of its form, as in its table: `users_v1`.
     const NAME: &'static str;
 
+    /// The tables with its rows, which nobody else writes to.
+    const TABLES: &'static [&'static str];
+
     /// Writes what the events mean, in order, in the caller's transaction. Takes
     /// the time from the events; applied to the same rows twice it changes nothing.
     async fn apply(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError>;
+
+    /// What else hangs on the events and happens together with the rows, to things that are not made again with
+    /// them. Done twice it changes nothing.
+    async fn beside(_connection: &mut PgConnection, _events: &[StoredEvent]) -> Result<(), ApplyError> {
+        Ok(())
+    }
+
+    /// What makes many rows at once from a log with a past, if there is something faster than [`Self::apply`].
+    #[must_use]
+    fn bulk() -> Option<Box<dyn Bulk>> {
+        None
+    }
+}
+
+/// Those of `events` that are of one aggregate's streams.
+pub(crate) fn decoded<A: Aggregate>(events: &[StoredEvent]) -> Result<Vec<Recorded<A::Event>>, ApplyError> {
+    let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);
+    own.map(|event| {
+        event.decode().map_err(|source| ApplyError::Undecodable { position: event.position, source })
+    })
+    .collect()
 }
 
 /// Why events could not be applied.
@@ -98,6 +125,7 @@ impl<P: Projection> Reader for Table<P> {
         let mut transaction = session.connection.begin().await?;
         advance(&mut transaction, P::NAME, session.at, to, session.epoch).await?;
         P::apply(&mut transaction, events).await?;
+        P::beside(&mut transaction, events).await?;
         transaction.commit().await?;
         session.at = to;
         self.session = Some(session);
@@ -190,7 +218,7 @@ pub(crate) async fn place(
 }
 
 /// Moves the checkpoint; the first statement of the transaction, for it is lock and fence in one.
-async fn advance(
+pub(crate) async fn advance(
     connection: &mut PgConnection,
     name: &str,
     from: Checkpoint,

@@ -11,17 +11,19 @@ use event_store::{Loaded, Recorded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use crate::rebuild::Bulk;
 use crate::sessions;
-use crate::table::{ApplyError, Projection};
+use crate::table::{ApplyError, Projection, decoded};
 
+mod bulk;
 mod queries;
-mod rebuild;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub(crate) use queries::rows_and_position;
 pub use queries::{Filter, Finder, administrators, count, find_by_matricule, find_many, page};
-pub use rebuild::{rebuild, verify};
+pub use verify::verify;
 
 /// The projection.
 pub struct Users;
@@ -120,16 +122,13 @@ impl UserRow {
 #[async_trait]
 impl Projection for Users {
     const NAME: &'static str = "users_v1";
+    const TABLES: &'static [&'static str] = &["users_v1"];
 
     async fn apply(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError> {
-        let mut decoded: Vec<Recorded<Event>> = Vec::with_capacity(events.len());
-        for event in events.iter().filter(|event| event.stream.category() == User::CATEGORY) {
-            let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-            decoded.push(event.decode().map_err(undecodable)?);
-        }
+        let decoded = decoded::<User>(events)?;
         if decoded.is_empty() {
-            // Logins alone, or a password that was changed: of that sessions end, and no row is another.
-            return sessions::follow(connection, &decoded, events).await;
+            // Logins alone, or a password that was changed: no row is another.
+            return Ok(());
         }
         let ids: Vec<String> = decoded.iter().map(|event| event.stream.id().to_owned()).collect();
         let mut rows: HashMap<&str, Option<UserRow>> = HashMap::new();
@@ -139,7 +138,12 @@ impl Projection for Users {
         }
         for event in &decoded {
             let row = rows.entry(event.stream.id()).or_default();
-            *row = row.take().map_or_else(|| created(event), |row| changed(row, event));
+            let stays = row.as_mut().map(|row| changed(row, event));
+            match stays {
+                None => *row = created(event),
+                Some(true) => {}
+                Some(false) => *row = None,
+            }
         }
         let gone: Vec<String> =
             rows.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| (*id).to_owned()).collect();
@@ -148,7 +152,15 @@ impl Projection for Users {
         }
         let rows: Vec<UserRow> = rows.into_values().flatten().collect();
         put(connection, &rows).await?;
-        sessions::follow(connection, &decoded, events).await
+        Ok(())
+    }
+
+    async fn beside(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError> {
+        sessions::follow(connection, &decoded::<User>(events)?, events).await
+    }
+
+    fn bulk() -> Option<Box<dyn Bulk>> {
+        Some(Box::<bulk::Rows>::default())
     }
 }
 
@@ -178,10 +190,10 @@ fn created(event: &Recorded<Event>) -> Option<UserRow> {
     }
 }
 
-/// What an event makes of a user's row.
-fn changed(mut row: UserRow, event: &Recorded<Event>) -> Option<UserRow> {
+/// Does to a user's row what an event says; whether there still is one then.
+fn changed(row: &mut UserRow, event: &Recorded<Event>) -> bool {
     if event.version <= row.version {
-        return Some(row);
+        return true;
     }
     row.version = event.version;
     row.updated_at = event.recorded_at;
@@ -206,9 +218,9 @@ fn changed(mut row: UserRow, event: &Recorded<Event>) -> Option<UserRow> {
             }
         }
         Event::RoleRemoved(RoleRemoved { role }) => row.roles.retain(|one| one != role.as_str()),
-        Event::Deleted(_) => return None,
+        Event::Deleted(_) => return false,
     }
-    Some(row)
+    true
 }
 
 fn stored(role: &RoleName) -> String {

@@ -18,6 +18,7 @@ use event_store::{
     SystemClock, UuidV7, Version,
 };
 use projections::customers::{self, CustomerRow, Customers, Filter};
+use projections::rebuild::Rebuild;
 use projections::subscriptions::{self, SubscriptionRow};
 use projections::tokens::{self, TokenAccountRow, TokenEntryRow};
 use projections::{ApplyError, Projection};
@@ -342,6 +343,10 @@ async fn rows_are_the_fold_of_the_log_however_it_is_cut_and_if_it_comes_twice(po
                         world.apply(size, times).await.unwrap();
                         prop_assert_eq!(&world.rows().await, &fold, "in batches of {}", size);
                     }
+                    let options = (*world.pool.connect_options()).clone();
+                    let rebuild = Rebuild::<Customers>::new(world.store.clone(), options, 0);
+                    let made = rebuild.run(&|_| ()).await.unwrap();
+                    prop_assert_eq!((made.differing, &world.rows().await), (0, &fold));
                     Ok(())
                 })
             })

@@ -2,19 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::Aggregate;
 use domain::user::{Changes, Command, Device, NewUser, Status, User};
 use domain::values::{Preferences, RoleName, Text};
 use event_store::postgres::PostgresStore;
-use event_store::reader::{Progress, State, Trouble};
+use event_store::reader::{Failure, Progress, State, Trouble};
 use event_store::{
     Appender, Commands, EventStore, IdSource, MIGRATOR, Metadata, NewEvent, Position, Proposal, Request,
     StoredEvent, StreamId, SystemClock, UuidV7, Version,
 };
 use projections::Projection;
+use projections::rebuild::{Rebuild, Step};
 use projections::sessions::{self, NewSession};
 use projections::users::{self, Filter, Finder, UserRow, Users};
 use proptest::prelude::*;
@@ -42,6 +43,10 @@ impl World {
         let request = Request::on(StreamId::new(User::CATEGORY, id), command, Metadata::default());
         // A refusal is as good: it appends nothing.
         let _ = self.commands.execute(request).await;
+    }
+
+    fn rebuild(&self, memory: usize) -> Rebuild<Users> {
+        Rebuild::new(self.store.clone(), (*self.pool.connect_options()).clone(), memory)
     }
 
     fn start_runner(&self) -> (Progress, CancellationToken) {
@@ -125,11 +130,127 @@ fn any_fields() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// What there is of the table but for its rows, each as `PostgreSQL` would make it.
+async fn form(pool: &PgPool) -> Vec<String> {
+    let form = "
+        SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'users_v1'::regclass
+        UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE conrelid = 'users_v1'::regclass
+        UNION ALL SELECT concat_ws(' ', attnum, attname, atttypid::regtype, attnotnull, attstorage, attcollation)
+            FROM pg_attribute WHERE attrelid = 'users_v1'::regclass AND attnum > 0
+        UNION ALL SELECT concat_ws(' ', relname, relnamespace::regnamespace, relowner::regrole, relpersistence,
+            reloptions, relacl) FROM pg_class WHERE oid = 'users_v1'::regclass
+        ORDER BY 1";
+    sqlx::query_scalar(form).fetch_all(pool).await.unwrap()
+}
+
 #[sqlx::test(migrator = "MIGRATOR")]
-async fn rows_are_the_fold_of_the_log_whatever_happens(pool: PgPool) {
+async fn rows_are_the_fold_of_the_log_whatever_happens_and_so_they_are_made_again(pool: PgPool) {
     let world = Arc::new(World::new(pool).await);
     let (progress, _stop) = world.start_runner();
-    let runtime = tokio::runtime::Handle::current();
+    some_histories(&world, progress.clone()).await;
+    let (rows, before) = (world.rows().await, form(&world.pool).await);
+    assert!(rows.len() > 20, "{} rows", rows.len());
+
+    sqlx::query("GRANT SELECT ON users_v1 TO PUBLIC").execute(&world.pool).await.unwrap();
+    let granted = form(&world.pool).await;
+    assert_ne!(granted, before);
+    // Memory for a few rows at a time.
+    let steps = Mutex::new(Vec::new());
+    let made = world.rebuild(8 << 10).run(&|step| steps.lock().unwrap().push(step)).await.unwrap();
+    assert_eq!((made.differing, made.differences.len()), (0, 0));
+    assert_eq!((made.rows, &world.rows().await), (i64::try_from(rows.len()).unwrap(), &rows));
+    assert_eq!(form(&world.pool).await, granted);
+    let ranges = steps.into_inner().unwrap().into_iter().filter_map(|step| match step {
+        Step::Reading { range, .. } => Some(range),
+        Step::Resumed | Step::Indexing | Step::CatchingUp { .. } | Step::Comparing => None,
+    });
+    assert!(ranges.max().unwrap() > 2, "it was too much for one range");
+
+    // Live goes on, from where it took over.
+    let (some, other) = (&rows[0].id, &rows[1].id);
+    world.run(some, change(json!({ "nom": "Behind" }))).await;
+    assert!(progress.reaches(world.store.head().await.unwrap(), SOON).await);
+    let wrong = "UPDATE users_v1 SET nom = 'wrong' WHERE id = $1";
+    sqlx::query(wrong).bind(other).execute(&world.pool).await.unwrap();
+    let back = world.rebuild(0).roll_back(&|_| ()).await.unwrap();
+    let keys: Vec<_> = back.differences.iter().map(|it| &it.key).collect();
+    assert_eq!((back.differing, keys), (1, vec![other]), "what was put back had caught up");
+    assert_eq!(world.rows().await, world.fold(&ids(&rows)).await);
+    let again = world.rebuild(0).roll_back(&|_| ()).await.unwrap();
+    assert_eq!(again.differing, 1, "and forth");
+}
+
+fn ids(rows: &[UserRow]) -> Vec<String> {
+    rows.iter().map(|row| row.id.clone()).collect()
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_rebuild_that_was_broken_off_goes_on_or_is_given_up(pool: PgPool) {
+    let world = World::new(pool).await;
+    for n in 0..40 {
+        world.run(&format!("u{n:02}"), create(&format!("u{n:02}"), json!({}))).await;
+    }
+    let rebuild = world.rebuild(8 << 10);
+    let reaches = async |range| {
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let told = Mutex::new(Some(told));
+        let tell = |step| {
+            if matches!(step, Step::Reading { range: at, .. } if at == range)
+                && let Some(told) = told.lock().unwrap().take()
+            {
+                told.send(()).unwrap();
+            }
+        };
+        tokio::select! {
+            made = rebuild.run(&tell) => panic!("not broken off: {made:?}"),
+            heard = heard => heard.unwrap(),
+        }
+    };
+    reaches(3).await;
+    let reached = "SELECT reached FROM rebuilds";
+    let first: Option<String> = sqlx::query_scalar(reached).fetch_one(&world.pool).await.unwrap();
+    assert!(first.is_some());
+    let behind: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM rebuild.users_v1").fetch_one(&world.pool).await.unwrap();
+    assert!(behind > 0);
+    let other = world.rebuild(0).roll_back(&|_| ()).await.unwrap_err();
+    assert!(matches!(other, Failure::Lasting { code: "rebuild_unfinished", .. }), "{other}");
+    let seen = Mutex::new(Vec::new());
+    let made = rebuild.run(&|step| seen.lock().unwrap().push(step)).await.unwrap();
+    assert_eq!((made.rows, seen.into_inner().unwrap()[0]), (40, Step::Resumed));
+
+    assert!(!rebuild.cancel().await.unwrap());
+    reaches(2).await;
+    assert!(rebuild.cancel().await.unwrap());
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_class WHERE relnamespace = 'rebuild'::regnamespace AND relname LIKE 'users%'")
+        .fetch_one(&world.pool).await.unwrap();
+    assert_eq!((left, world.rows().await.len()), (0, 40));
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn of_two_rebuilds_at_once_one_is_refused(pool: PgPool) {
+    let world = World::new(pool).await;
+    world.run("a", create("a", json!({}))).await;
+    let (one, other) = (world.rebuild(1 << 20), world.rebuild(1 << 20));
+    let refused = Mutex::new(None);
+    let told = |step| {
+        // Once, on a thread of its own: the first one stands still meanwhile.
+        if let Step::Indexing = step {
+            let other = std::thread::scope(|scope| {
+                let runs = || tokio::runtime::Runtime::new().unwrap().block_on(other.run(&|_| ()));
+                scope.spawn(runs).join().unwrap()
+            });
+            *refused.lock().unwrap() = Some(other);
+        }
+    };
+    assert_eq!(one.run(&told).await.unwrap().rows, 1);
+    let refused = refused.into_inner().unwrap().unwrap().unwrap_err();
+    assert!(matches!(refused, Failure::Lasting { code: "rebuild_under_way", .. }), "{refused}");
+}
+
+async fn some_histories(world: &Arc<World>, progress: Progress) {
+    let (world, runtime) = (world.clone(), tokio::runtime::Handle::current());
     tokio::task::spawn_blocking(move || {
         let mut runner =
             TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });

@@ -3,7 +3,7 @@
 
 use event_store::MIGRATOR;
 use event_store::reader::Trouble;
-use projections::Census;
+use projections::rebuild::Rebuild;
 use projections::users::{self, Filter, Users};
 use sqlx::PgPool;
 
@@ -69,8 +69,8 @@ async fn a_restored_log_with_its_readers_own_state_goes_on(pool: PgPool) {
     let (log, redis) = set_back(&pool).await;
     // As an operator does who takes the log as it is now.
     redis.command::<()>(&["FLUSHALL"]).await;
-    let rows = users::rebuild(&mut Census::new(log.store.clone()), &pool, &|_| ()).await.unwrap();
-    assert_eq!(rows, 2);
+    let rebuild = Rebuild::<Users>::new(log.store.clone(), (*pool.connect_options()).clone(), 1 << 20);
+    assert_eq!(rebuild.run(&|_| ()).await.unwrap().rows, 2);
     let (sinks, model) = (Sinks::start(&log, &redis), read_model(&log));
     log.some_users("instead").await;
     sinks.catch_up(&log).await;

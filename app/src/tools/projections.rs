@@ -17,6 +17,8 @@ use super::progress::Progress;
 use super::unreadable;
 use crate::fatal::Fatal;
 
+mod rebuild;
+
 /// The read models.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Projections {
@@ -31,11 +33,25 @@ pub(crate) enum Projections {
     /// Make one again from the log
     ///
     /// What is there is read until the new is complete, and whoever keeps it up to date goes on behind
-    /// it. Nothing is sent to anyone again.
-    Rebuild(Which),
+    /// it. Nothing is sent to anyone again. Who breaks it off, or is killed, goes on by the same command
+    /// where it ended.
+    Rebuild {
+        #[command(flatten)]
+        which: Which,
+        /// Give up one that was broken off, and drop what it has made
+        #[arg(long)]
+        cancel: bool,
+        /// So many MiB of rows are held in memory at most; with more of them the log is read several times
+        #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+        memory: u16,
+    },
+    /// Put back the rows that the last rebuild has replaced
+    ///
+    /// They follow the log again before they are read.
+    Rollback(Which),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Which {
     /// Which one
     #[arg(value_enum)]
@@ -72,7 +88,12 @@ pub(crate) async fn run(tools: &Tools, command: &Projections) -> Result<(), Fata
     match *command {
         Projections::Status { json } => status(tools, json).await,
         Projections::Verify(Which { name, json }) => verify(tools, name, json).await,
-        Projections::Rebuild(Which { name, json }) => rebuild(tools, name, json).await,
+        Projections::Rebuild { which: Which { name: Name::ProfileCache, json }, cancel, .. } => {
+            rebuild_cache(tools, json, cancel).await
+        }
+        Projections::Rebuild { which, cancel: true, .. } => rebuild::cancel(tools, which).await,
+        Projections::Rebuild { which, memory, .. } => rebuild::rebuild(tools, which, memory).await,
+        Projections::Rollback(which) => rebuild::roll_back(tools, which).await,
     }
 }
 
@@ -101,7 +122,7 @@ async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
             compared.map(|differences| Comparison { differences, evicted: 0 })
         }
         Name::ProfileCache => cache(tools, &census).await?.verify(&mut census, &SystemClock, &seen).await,
-        Name::Customers => return Err(by_hand(name)),
+        Name::Customers => return Err(by_rebuild(name)),
     }
     .map_err(failed)?;
     progress.finish();
@@ -142,35 +163,36 @@ fn told(name: Name, position: Position, differences: &[Difference], evicted: usi
     text
 }
 
-async fn rebuild(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
-    let failed = |e: Failure| Fatal::new(format!("can't rebuild {}", name.as_str()), e);
+async fn rebuild_cache(tools: &Tools, as_json: bool, cancel: bool) -> Result<(), Fatal> {
+    let name = Name::ProfileCache.as_str();
+    if cancel {
+        let why = "a rebuild of the cache leaves nothing behind when it is broken off";
+        return Err(Fatal::new(format!("nothing of {name} to cancel"), why));
+    }
+    let failed = |e: Failure| Fatal::new(format!("can't rebuild {name}"), e);
     let (mut census, progress) = begin(tools).await?;
     let (seen, begun) = (|position: Position| progress.at(position.get()), Instant::now());
-    let count = match name {
-        Name::Users => users::rebuild(&mut census, &tools.pool, &seen).await,
-        Name::ProfileCache => cache(tools, &census).await?.rebuild(&mut census, &SystemClock, &seen).await,
-        Name::Customers => return Err(by_hand(name)),
-    }
-    .map_err(failed)?;
+    let cache = cache(tools, &census).await?;
+    let count = cache.rebuild(&mut census, &SystemClock, &seen).await.map_err(failed)?;
     progress.finish();
     let (position, seconds) = (census.checkpoint().position, begun.elapsed().as_secs_f64());
-    let (what, name) = (if let Name::Users = name { "rows" } else { "hashes" }, name.as_str());
     let text = if as_json {
         let answer: Value =
-            json!({ "name": name, "position": position.get(), what: count, "seconds": seconds });
+            json!({ "name": name, "position": position.get(), "hashes": count, "seconds": seconds });
         format!("{answer:#}\n")
     } else {
-        format!("{name}: {count} {what} as of position {position}, in {seconds:.1} s\n")
+        format!("{name}: {count} hashes as of position {position}, in {seconds:.1} s\n")
     };
     write(&text).map(drop)
 }
 
-/// For one that no command compares or makes again.
-fn by_hand(name: Name) -> Fatal {
-    let how = "to have it made again, stop every process with the role `projections`, empty customers_v1, \
-               subscriptions_v1, token_accounts_v1 and token_entries_v1, delete the row of customers_v1 in \
-               checkpoints, and start them";
-    Fatal::new(format!("{} is verified and rebuilt by no command", name.as_str()), how)
+/// For one that no command compares.
+fn by_rebuild(name: Name) -> Fatal {
+    let how = format!(
+        "`annuaire projections rebuild {}` makes it again and tells what differs; `rollback` undoes that",
+        name.as_str()
+    );
+    Fatal::new(format!("{} is not verified without being made again", name.as_str()), how)
 }
 
 /// Everyone, not yet read, and what tells how far that is.

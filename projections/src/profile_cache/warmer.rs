@@ -80,7 +80,7 @@ async fn warm(writer: &mut Writer, pool: &PgPool, ids: &BTreeSet<String>) -> Res
     let missing: Vec<String> =
         ids.iter().zip(there).filter(|(_, there)| !there).map(|(id, _)| id.clone()).collect();
     if !missing.is_empty() {
-        // Rows and position are of one snapshot: a later event has a later position, and wins.
+        // Rows are as of the position or later: an event that is not in them has a later one, and wins.
         let (rows, position) = users::rows_and_position(pool, &missing).await?;
         let entries: Vec<Entry> = rows.iter().flat_map(|row| Entry::of_row(row, position)).collect();
         let () = writer.pipe(&entries).query_async(&mut writer.redis).await?;

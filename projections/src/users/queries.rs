@@ -61,17 +61,18 @@ async fn find_each(pool: &PgPool, ids_or_matricules: &[String]) -> Result<Vec<Op
     Ok(ids_or_matricules.iter().map(|name| by_name.get(name.as_str()).copied().cloned()).collect())
 }
 
-/// The rows of the users with these ids, and the position up to which they are right.
+/// The rows of the users with these ids, and a position up to which they are right, at least.
 pub(crate) async fn rows_and_position(
     pool: &PgPool,
     ids: &[String],
 ) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
-    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let rows = rows_of(&mut snapshot, ids).await?;
+    let mut connection = pool.acquire().await?;
+    // First, and not of the rows' own snapshot: that may be of before the rows changed places with others, which
+    // seem older in it than the position.
     let position = sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", Users::NAME)
-        .fetch_optional(&mut *snapshot)
+        .fetch_optional(&mut *connection)
         .await?;
-    snapshot.commit().await?;
+    let rows = rows_of(&mut connection, ids).await?;
     Ok((rows, Position::new(position.unwrap_or(0))))
 }
 

@@ -1,0 +1,261 @@
+//! A read model made again from the log, while it is read and written to.
+//!
+//! Its rows are made under the same names in the schema `rebuild`, which the connection that makes them looks
+//! through first: so by the same queries that keep the live ones. Then both change places, and what was live
+//! stays in the schema `previous`, to go back to. Whoever is stopped on the way, or killed, goes on where it was.
+
+mod compare;
+mod fill;
+mod place;
+mod shadow;
+mod swap;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_store::reader::Failure;
+use event_store::{Checkpoint, EventStore, LogId, Position, StoredEvent};
+use futures::TryStreamExt;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use self::place::{Phase, Place};
+use crate::difference::Difference;
+use crate::table::{ApplyError, Projection, advance, checkpoint, place as set, take_over};
+
+/// How far behind the log's head the rows may be when they take their place: a moment's work, for which whoever
+/// keeps the live ones waits.
+const NEAR: i64 = 1_000;
+
+/// Many rows at once: those of a range of streams, in memory.
+#[async_trait]
+pub trait Bulk: Send {
+    /// The category of the streams that the rows are made of.
+    fn category(&self) -> &'static str;
+
+    /// Takes in the next event of a stream.
+    fn take_in(&mut self, event: &StoredEvent) -> Result<(), ApplyError>;
+
+    /// What the rows take, about.
+    fn bytes(&self) -> usize;
+
+    /// Drops the rows of the upper half of the ids; answers where it begins. [`None`] if there is no half.
+    fn halve(&mut self) -> Option<String>;
+
+    /// Writes the rows into a table that has none of them and no index; answers how many there were. Then there
+    /// are none.
+    async fn write(&mut self, connection: &mut PgConnection) -> Result<usize, sqlx::Error>;
+}
+
+/// What a rebuild does at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It goes on where another one ended.
+    Resumed,
+    /// It reads the log up to `to`, for the so-manieth range of streams.
+    Reading {
+        /// 1 for the first range; of logs whose rows fit into memory the only one.
+        range: u32,
+        /// Up to where it has read.
+        at: Position,
+        /// Up to where it will.
+        to: Position,
+    },
+    /// It makes the indexes.
+    Indexing,
+    /// It applies what has come since.
+    CatchingUp {
+        /// Up to where it has.
+        at: Position,
+        /// The head of the log.
+        to: Position,
+    },
+    /// It compares the new rows with those that were live.
+    Comparing,
+}
+
+/// What became of a rebuild.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    /// As of this position the rows took their place.
+    pub position: Position,
+    /// How many there were.
+    pub rows: i64,
+    /// How many rows of those that were live were not what they are now.
+    pub differing: i64,
+    /// Some of these.
+    pub differences: Vec<Difference>,
+}
+
+/// Makes the rows of `P` again.
+pub struct Rebuild<P> {
+    store: Arc<dyn EventStore>,
+    options: PgConnectOptions,
+    memory: usize,
+    projection: PhantomData<P>,
+}
+
+/// Rows that are being made, and how far they are.
+struct Shadow {
+    connection: PgConnection,
+    at: Checkpoint,
+    epoch: i64,
+}
+
+impl<P: Projection> Rebuild<P> {
+    /// From this log, in the database of these options, with rows of at most so many bytes in memory.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>, options: PgConnectOptions, memory: usize) -> Self {
+        let options = event_store::postgres::probing(options)
+            // As many rows as there are; what was made is on disk when it takes its place.
+            .options([("statement_timeout", "0"), ("synchronous_commit", "off")])
+            .application_name(&format!("{} rebuild", P::NAME))
+            .log_statements(tracing::log::LevelFilter::Trace);
+        Self { store, options, memory, projection: PhantomData }
+    }
+
+    /// Begins, or goes on with what was begun, and puts the new rows in the place of the live ones.
+    pub async fn run(&self, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        let mut connection = self.connect().await?;
+        let mut place = match Place::take_over::<P>(&mut connection, self.store.log()).await? {
+            Some(place) => {
+                told(Step::Resumed);
+                place
+            }
+            None => self.begin(&mut connection).await?,
+        };
+        if place.phase == Phase::Filling {
+            fill::fill::<P>(&*self.store, &mut connection, &mut place, self.memory, told).await?;
+        }
+        if place.phase == Phase::Indexing {
+            told(Step::Indexing);
+            shadow::index::<P>(&mut connection).await?;
+            place.go_to::<P>(&mut connection, Phase::CatchingUp).await?;
+        }
+        self.finish(connection, told).await
+    }
+
+    /// Puts back what the last rebuild has replaced, as soon as that has caught up.
+    pub async fn roll_back(&self, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        let mut connection = self.connect().await?;
+        if Place::find::<P>(&mut connection).await? {
+            let how = "let it come to its end, or end it with `annuaire projections rebuild … --cancel`";
+            return Err(Failure::lasting(
+                "rebuild_unfinished",
+                format!("a rebuild of {} is under way: {how}", P::NAME),
+            ));
+        }
+        shadow::bring_back::<P>(&mut connection, self.store.log()).await?;
+        self.finish(connection, told).await
+    }
+
+    /// Gives up what was begun; whether there was something.
+    pub async fn cancel(&self) -> Result<bool, Failure> {
+        let mut connection = self.connect().await?;
+        let begun = Place::find::<P>(&mut connection).await?;
+        shadow::drop::<P>(&mut connection).await?;
+        Ok(begun)
+    }
+
+    /// A connection that alone may make the rows of `P`.
+    async fn connect(&self) -> Result<PgConnection, Failure> {
+        let mut connection =
+            self.options.clone().options([("search_path", "rebuild,public")]).connect().await?;
+        let taken: Option<i32> = sqlx::query_scalar(
+            "SELECT pid FROM pg_locks
+             WHERE NOT pg_try_advisory_lock(hashtextextended('annuaire.rebuild.' || $1, 0))
+               AND locktype = 'advisory' AND granted AND objsubid = 1
+               AND (classid::bigint << 32) | objid::bigint = hashtextextended('annuaire.rebuild.' || $1, 0)
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .bind(P::NAME)
+        .fetch_optional(&mut connection)
+        .await?;
+        match taken {
+            None => Ok(connection),
+            Some(pid) => Err(Failure::lasting(
+                "rebuild_under_way",
+                format!("somebody else makes {} again: PostgreSQL's process {pid}", P::NAME),
+            )),
+        }
+    }
+
+    async fn begin(&self, connection: &mut PgConnection) -> Result<Place, Failure> {
+        let (log, head) = (self.store.log(), self.store.head().await?);
+        let mut transaction = connection.begin().await?;
+        shadow::drop_tables::<P>(&mut transaction).await?;
+        shadow::create::<P>(&mut transaction).await?;
+        let (phase, upto) = match P::bulk() {
+            Some(_) => (Phase::Filling, head),
+            // One event after the other from the first on, which takes indexes.
+            None => (Phase::Indexing, Position::START),
+        };
+        let place = Place::begin::<P>(&mut transaction, log, phase, upto).await?;
+        take_over(&mut transaction, P::NAME, log).await?;
+        let event = self.store.event_at(upto).await?;
+        let at = event.map_or(Checkpoint::start(log), |event| Checkpoint::start(log).behind(&event));
+        set(&mut transaction, P::NAME, at).await?;
+        transaction.commit().await?;
+        Ok(place)
+    }
+
+    async fn finish(
+        &self,
+        mut connection: PgConnection,
+        told: &(dyn Fn(Step) + Sync),
+    ) -> Result<Rebuilt, Failure> {
+        let (at, epoch) = take_over(&mut connection, P::NAME, self.store.log()).await?;
+        let mut shadow = Shadow { connection, at, epoch };
+        let mut head = self.store.head().await?;
+        loop {
+            shadow.catch_up::<P>(&*self.store, head, told).await?;
+            head = self.store.head().await?;
+            if head.get() - shadow.at.position.get() <= NEAR {
+                break;
+            }
+        }
+        let swapped = swap::swap::<P>(&self.store, &self.options, &mut shadow).await?;
+        told(Step::Comparing);
+        compare::compare::<P>(swapped).await
+    }
+}
+
+impl Shadow {
+    /// Applies what the log has up to a position.
+    async fn catch_up<P: Projection>(
+        &mut self,
+        store: &dyn EventStore,
+        to: Position,
+        told: &(dyn Fn(Step) + Sync),
+    ) -> Result<(), Failure> {
+        let mut pages = store.replay(self.at.position, to);
+        while let Some(events) = pages.try_next().await? {
+            let next = events.last().map_or(self.at, |last| self.at.behind(last));
+            let mut transaction = self.connection.begin().await?;
+            advance(&mut transaction, P::NAME, self.at, next, self.epoch).await?;
+            P::apply(&mut transaction, &events).await?;
+            transaction.commit().await?;
+            self.at = next;
+            told(Step::CatchingUp { at: next.position, to });
+        }
+        Ok(())
+    }
+}
+
+/// Whether the rows of `P` are of this log, and how far they have come.
+async fn of_this_log<P: Projection>(
+    connection: &mut PgConnection,
+    log: LogId,
+) -> Result<Option<Checkpoint>, Failure> {
+    let known = checkpoint(connection, P::NAME).await?;
+    if let Some(known) = known.filter(|known| known.log.id != log.id) {
+        let found = format!("the rows are of the log {}, this is {}", known.log.id, log.id);
+        let how = format!(
+            "look at EVENT_STORE_URL; to take this log, delete the row of {} in checkpoints",
+            P::NAME
+        );
+        return Err(Failure::lasting("log_diverged", format!("{found}; {how}")));
+    }
+    Ok(known)
+}
