@@ -59,10 +59,20 @@ impl Streams {
 pub async fn fill(pool: &PgPool, events: i64) -> Result<Streams, Failure> {
     let streams = Streams::of(events);
     let events = events / EVENTS_EACH * EVENTS_EACH;
+    if events > 0 {
+        fill_over(pool, &["events", "reference"], events, streams.count).await?;
+        sqlx::query("SELECT setval('reference_position_seq', $1)").bind(events).execute(pool).await?;
+    }
+    Ok(streams)
+}
+
+/// Fills these tables with events of so many users, the first events of all users first.
+pub async fn fill_over(pool: &PgPool, tables: &[&str], events: i64, users: i64) -> Result<Streams, Failure> {
+    let streams = Streams { count: users, filled: true };
     let mut from = 0;
     while from < events {
         let to = (from + CHUNK).min(events);
-        for table in ["events", "reference"] {
+        for table in tables {
             sqlx::query(sqlx::AssertSqlSafe(format!(
                 r#"INSERT INTO {table}
                 SELECT n + 1, now(), gen_random_uuid(), n / $3 + 1, 1, 0,
@@ -85,10 +95,7 @@ pub async fn fill(pool: &PgPool, events: i64) -> Result<Streams, Failure> {
         }
         from = to;
     }
-    if events > 0 {
-        sqlx::query("SELECT setval('reference_position_seq', $1)").bind(events).execute(pool).await?;
-        // What was filled is on disk before anything is measured.
-        sqlx::raw_sql("CHECKPOINT").execute(pool).await?;
-    }
+    // What was filled is on disk before anything is measured.
+    sqlx::raw_sql("CHECKPOINT").execute(pool).await?;
     Ok(streams)
 }

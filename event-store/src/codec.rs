@@ -93,8 +93,13 @@ impl StoredEvent {
             version: self.version,
             actor,
             traceparent,
-            event: decode(&self.type_name, self.schema_version, &self.data)?,
+            event: self.payload()?,
         })
+    }
+
+    /// What happened, without who and why: for who reads much.
+    pub fn payload<E: DeserializeOwned>(&self) -> Result<E, CodecError> {
+        decode(&self.type_name, self.schema_version, &self.data)
     }
 
     fn origin(&self) -> Origin {

@@ -38,6 +38,18 @@ pub trait Projection: Send + Sync + 'static {
     }
 }
 
+/// Those of `events` that are of one aggregate's streams, with what happened.
+pub(crate) fn payloads<A: Aggregate>(
+    events: &[StoredEvent],
+) -> Result<Vec<(&StoredEvent, A::Event)>, ApplyError> {
+    let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);
+    own.map(|event| {
+        let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
+        event.payload().map(|payload| (event, payload)).map_err(undecodable)
+    })
+    .collect()
+}
+
 /// Those of `events` that are of one aggregate's streams.
 pub(crate) fn decoded<A: Aggregate>(events: &[StoredEvent]) -> Result<Vec<Recorded<A::Event>>, ApplyError> {
     let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);

@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use domain::user::{Changes, Event, Profile, RoleAssigned, RoleRemoved, StatusChanged, User};
 use domain::values::{Patch, RoleName};
-use event_store::{Loaded, Recorded, StoredEvent};
+use event_store::{Loaded, StoredEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::rebuild::Bulk;
 use crate::sessions;
-use crate::table::{ApplyError, Projection, decoded};
+use crate::table::{ApplyError, Projection, decoded, payloads};
 
 mod bulk;
 mod queries;
@@ -125,22 +125,22 @@ impl Projection for Users {
     const TABLES: &'static [&'static str] = &["users_v1"];
 
     async fn apply(connection: &mut PgConnection, events: &[StoredEvent]) -> Result<(), ApplyError> {
-        let decoded = decoded::<User>(events)?;
-        if decoded.is_empty() {
+        let payloads = payloads::<User>(events)?;
+        if payloads.is_empty() {
             // Logins alone, or a password that was changed: no row is another.
             return Ok(());
         }
-        let ids: Vec<String> = decoded.iter().map(|event| event.stream.id().to_owned()).collect();
+        let ids: Vec<String> = payloads.iter().map(|(event, _)| event.stream.id().to_owned()).collect();
         let mut rows: HashMap<&str, Option<UserRow>> = HashMap::new();
         let existing = rows_of(connection, &ids).await?;
         for row in &existing {
             rows.insert(&row.id, Some(row.clone()));
         }
-        for event in &decoded {
+        for (event, payload) in &payloads {
             let row = rows.entry(event.stream.id()).or_default();
-            let stays = row.as_mut().map(|row| changed(row, event));
+            let stays = row.as_mut().map(|row| changed(row, event, payload));
             match stays {
-                None => *row = created(event),
+                None => *row = created(event, payload),
                 Some(true) => {}
                 Some(false) => *row = None,
             }
@@ -165,9 +165,9 @@ impl Projection for Users {
 }
 
 /// What an event makes of a user who has no row.
-fn created(event: &Recorded<Event>) -> Option<UserRow> {
-    match &event.event {
-        Event::Created(_) | Event::Registered(_) => match User::default().evolve(&event.event) {
+fn created(event: &StoredEvent, payload: &Event) -> Option<UserRow> {
+    match payload {
+        Event::Created(_) | Event::Registered(_) => match User::default().evolve(payload) {
             User::Living(profile) => {
                 Some(UserRow::of(&profile, event.version, event.recorded_at, event.recorded_at))
             }
@@ -191,13 +191,13 @@ fn created(event: &Recorded<Event>) -> Option<UserRow> {
 }
 
 /// Does to a user's row what an event says; whether there still is one then.
-fn changed(row: &mut UserRow, event: &Recorded<Event>) -> bool {
+fn changed(row: &mut UserRow, event: &StoredEvent, payload: &Event) -> bool {
     if event.version <= row.version {
         return true;
     }
     row.version = event.version;
     row.updated_at = event.recorded_at;
-    match &event.event {
+    match payload {
         Event::Created(_)
         | Event::Registered(_)
         | Event::AddressAdded(_)

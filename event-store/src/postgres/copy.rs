@@ -28,13 +28,31 @@ pub(super) fn replay(pool: PgPool, after: Position, to: Position) -> Replay {
     // A task of its own: the next page is read while one is used, and a page that was begun is read
     // to its end, whatever becomes of who asked: the connection can be used again then.
     tokio::spawn(async move {
-        let mut at = after;
+        let (mut at, mut early) = (after, None);
         while at < to {
-            let page = page(&pool, at, to).await;
+            let raw = match early.take() {
+                Some(raw) => raw,
+                None => tokio::spawn(raw(pool.clone(), at, to)),
+            };
+            let raw = raw.await.map_err(|e| StoreError::Unavailable(e.to_string())).and_then(|raw| raw);
+            // On its way while this one is taken apart.
+            let full = Position::new(at.get().saturating_add(PAGE));
+            if full < to {
+                early = Some(tokio::spawn(self::raw(pool.clone(), full, to)));
+            }
+            let page = raw.and_then(|raw| {
+                let events = events(&raw)?;
+                without_a_hole(at, &events)?;
+                Ok(events)
+            });
             match page.as_deref().map(<[_]>::last) {
                 Ok(Some(last)) => at = last.position,
                 Ok(None) => return,
                 Err(_) => at = to,
+            }
+            if at != full {
+                // The log ended here, or has gone on since: what was read too early may leave some out.
+                early = None;
             }
             if pages.send(page).await.is_err() {
                 return;
@@ -44,7 +62,8 @@ pub(super) fn replay(pool: PgPool, after: Position, to: Position) -> Replay {
     stream::unfold(ready, async |mut ready| ready.recv().await.map(|page| (page, ready))).boxed()
 }
 
-async fn page(pool: &PgPool, after: Position, to: Position) -> Result<Vec<StoredEvent>, StoreError> {
+/// The page behind a position, as it comes.
+async fn raw(pool: PgPool, after: Position, to: Position) -> Result<Vec<u8>, StoreError> {
     let (from, to) = (after.get() + 1, to.get().min(after.get().saturating_add(PAGE)));
     // COPY takes no parameters; these are numbers.
     let copy = format!(
@@ -57,9 +76,7 @@ async fn page(pool: &PgPool, after: Position, to: Position) -> Result<Vec<Stored
         raw.extend_from_slice(&chunk);
         Ok(raw)
     });
-    let events = events(&raw.await.map_err(unavailable)?)?;
-    without_a_hole(after, &events)?;
-    Ok(events)
+    raw.await.map_err(unavailable)
 }
 
 fn events(raw: &[u8]) -> Result<Vec<StoredEvent>, StoreError> {

@@ -34,17 +34,17 @@ impl Bulk for Rows {
 
     fn take_in(&mut self, event: &StoredEvent) -> Result<(), ApplyError> {
         let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-        let event = event.decode().map_err(undecodable)?;
+        let payload = event.payload().map_err(undecodable)?;
         let id = event.stream.id();
         // In place: a row is large.
         if let Some(row) = self.rows.get_mut(id) {
             self.bytes -= size(row);
-            if changed(row, &event) {
+            if changed(row, event, &payload) {
                 self.bytes += size(row);
             } else {
                 self.rows.remove(id);
             }
-        } else if let Some(row) = created(&event) {
+        } else if let Some(row) = created(event, &payload) {
             self.bytes += size(&row);
             self.rows.insert(row.id.clone(), Box::new(row));
         }
