@@ -87,7 +87,7 @@ fn file(url: &str) -> Result<tempfile::NamedTempFile, Failure> {
 async fn rebuilt(rebuild: &Rebuild<Users>, events: i64, users: usize) -> Result<(Duration, u32), Failure> {
     let ranges = std::sync::atomic::AtomicU32::new(0);
     let begin = Instant::now();
-    let rebuilt = rebuild
+    let made = rebuild
         .run(&|step| {
             if let Step::Reading { range, .. } = step {
                 ranges.store(range, std::sync::atomic::Ordering::Relaxed);
@@ -95,11 +95,8 @@ async fn rebuilt(rebuild: &Rebuild<Users>, events: i64, users: usize) -> Result<
         })
         .await?;
     let took = begin.elapsed();
-    if rebuilt.position != Position::new(events)
-        || rebuilt.rows != i64::try_from(users)?
-        || rebuilt.differing != 0
-    {
-        return Err(format!("{rebuilt:?}").into());
+    if made.position != Position::new(events) || made.rows != i64::try_from(users)? || made.differing != 0 {
+        return Err(format!("{made:?}").into());
     }
     Ok((took, ranges.into_inner()))
 }
