@@ -81,6 +81,8 @@ mod rebuild;
 mod refresh_races;
 #[path = "journeys/renewals.rs"]
 mod renewals;
+#[path = "journeys/search.rs"]
+mod search;
 #[path = "journeys/second_factor.rs"]
 mod second_factor;
 #[path = "journeys/server.rs"]

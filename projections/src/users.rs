@@ -29,7 +29,7 @@ pub use verify::verify;
 pub struct Users;
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the fields of `domain::user::Profile`")]
 pub struct UserRow {
     pub id: String,
@@ -278,8 +278,8 @@ async fn rows_of(connection: &mut PgConnection, ids: &[String]) -> Result<Vec<Us
     sqlx::query_as!(UserRow, "SELECT * FROM users_v1 WHERE id = ANY($1)", ids).fetch_all(connection).await
 }
 
-/// Puts these rows in the place of those with the same ids. In place, so that a change that leaves the
-/// matricule alone leaves the indexes alone.
+/// Puts these rows in the place of those with the same ids. In place, so that a change of
+/// nothing that is looked for leaves the indexes alone.
 async fn put(connection: &mut PgConnection, rows: &[UserRow]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO users_v1 SELECT * FROM json_populate_recordset(NULL::users_v1, $1::text::json)

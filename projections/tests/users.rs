@@ -408,6 +408,12 @@ async fn lists_are_filtered_paged_and_counted(pool: PgPool) {
         ("SANTÉ", 0),
         ("éloïse", 1),
         ("ÉLOÏSE", 1),
+        ("eloise", 1),
+        ("Dùpönt 50", 5),
+        ("m 3", 0),
+        ("É", 1),
+        ("％", 5),
+        ("x＿d", 0),
     ] {
         let filter = Filter { q: Some(q.into()), ..Filter::default() };
         assert_eq!(users::count(&world.pool, &filter).await.unwrap().0, found, "{q}");

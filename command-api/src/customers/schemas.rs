@@ -108,7 +108,7 @@ pub(super) struct CustomerListParameters {
     /// Only customers behind this id.
     #[param(value_type = Key, required = false)]
     after: Key,
-    /// Somewhere in name, e-mail address or tax number, in any case.
+    /// Somewhere in name, e-mail address, telephone, town or tax number, in any case, with or without accents.
     #[param(value_type = Line, required = false)]
     q: Line,
     #[param(rename = "customerType", value_type = String, required = false, pattern = "^(sme|institution)?$")]

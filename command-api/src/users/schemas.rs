@@ -223,7 +223,7 @@ pub(super) struct ListParameters {
     /// Only users behind this id.
     #[param(value_type = Name, required = false)]
     after: Name,
-    /// Somewhere in name, matricule, e-mail address or username, in any case.
+    /// Somewhere in name, matricule, e-mail address or username, in any case, with or without accents.
     #[param(value_type = Line, required = false)]
     q: Line,
     /// Exactly this ministry.

@@ -16,7 +16,7 @@ use super::{go_on, ids, unreadable};
 use crate::table::ApplyError;
 
 /// A customer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the fields of `domain::customer::Account`")]
 pub struct CustomerRow {
     pub id: String,

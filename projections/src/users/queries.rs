@@ -7,7 +7,7 @@ use event_store::{Gather, Position};
 use sqlx::PgPool;
 
 use super::{UserRow, Users, rows_of};
-use crate::search::{COUNT_EXACTLY, expected_rows, pattern};
+use crate::search::{COUNT_EXACTLY, PREPARED, expected_rows};
 use crate::table::Projection;
 
 /// Finds users by id or matricule, those that are asked for at the same moment with one query.
@@ -99,7 +99,7 @@ pub async fn administrators(
 /// Which users a list holds; all, unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Somewhere in name, matricule, e-mail or username, in any case.
+    /// Somewhere in name, matricule, e-mail or username, in any case, with or without accents.
     pub q: Option<String>,
     /// The ministry.
     pub ministere: Option<String>,
@@ -109,11 +109,34 @@ pub struct Filter {
     pub status: Option<String>,
 }
 
-impl Filter {
-    fn pattern(&self) -> Option<String> {
-        self.q.as_deref().map(pattern)
-    }
-}
+// Exactly the expression of the index `users_v1_search`; the first name on both sides, for either order of names.
+const PAGE: &str = r"
+    SELECT * FROM users_v1
+    WHERE id > $1
+      AND ($2::text IS NULL OR ministere = $2)
+      AND ($3::text IS NULL OR sexe = $3)
+      AND ($4::text IS NULL OR status = $4)
+      AND ($5::text IS NULL OR search_text(prenom, nom, prenom, matricule, email, username) LIKE search_pattern($5))
+    ORDER BY id
+    LIMIT $6
+";
+const COUNT: &str = r"
+    SELECT count(*) FROM (
+        SELECT 1 FROM users_v1
+        WHERE ($1::text IS NULL OR ministere = $1)
+          AND ($2::text IS NULL OR sexe = $2)
+          AND ($3::text IS NULL OR status = $3)
+          AND ($4::text IS NULL OR search_text(prenom, nom, prenom, matricule, email, username) LIKE search_pattern($4))
+        LIMIT $5
+    ) some_users
+";
+const EXPECTED: &str = r"
+    EXPLAIN (FORMAT JSON) SELECT 1 FROM users_v1
+    WHERE ($1::text IS NULL OR ministere = $1)
+      AND ($2::text IS NULL OR sexe = $2)
+      AND ($3::text IS NULL OR status = $3)
+      AND ($4::text IS NULL OR search_text(prenom, nom, prenom, matricule, email, username) LIKE search_pattern($4))
+";
 
 /// The first `limit` users behind `after_id` in the order of ids.
 pub async fn page(
@@ -122,68 +145,96 @@ pub async fn page(
     after_id: Option<&str>,
     limit: i64,
 ) -> Result<Vec<UserRow>, sqlx::Error> {
-    sqlx::query_as!(
-        UserRow,
-        r#"
-        SELECT * FROM users_v1
-        WHERE id > $1
-          AND ($2::text IS NULL OR ministere = $2)
-          AND ($3::text IS NULL OR sexe = $3)
-          AND ($4::text IS NULL OR status = $4)
-          AND ($5::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $5)
-        ORDER BY id
-        LIMIT $6
-        "#,
-        after_id.unwrap_or_default(),
-        filter.ministere,
-        filter.sexe,
-        filter.status,
-        filter.pattern(),
-        limit,
-    )
-    .fetch_all(pool)
-    .await
+    sqlx::query_as(PAGE)
+        .bind(after_id.unwrap_or_default())
+        .bind(&filter.ministere)
+        .bind(&filter.sexe)
+        .bind(&filter.status)
+        .bind(&filter.q)
+        .bind(limit)
+        .persistent(PREPARED)
+        .fetch_all(pool)
+        .await
 }
 
 /// How many users there are, and whether that is exact: above ten thousand it
 /// is what the planner of PostgreSQL thinks.
 pub async fn count(pool: &PgPool, filter: &Filter) -> Result<(i64, bool), sqlx::Error> {
-    let exactly = sqlx::query_scalar!(
-        r#"
-        SELECT count(*) AS "count!" FROM (
-            SELECT 1 FROM users_v1
-            WHERE ($1::text IS NULL OR ministere = $1)
-              AND ($2::text IS NULL OR sexe = $2)
-              AND ($3::text IS NULL OR status = $3)
-              AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
-            LIMIT $5
-        ) some_users
-        "#,
-        filter.ministere,
-        filter.sexe,
-        filter.status,
-        filter.pattern(),
-        COUNT_EXACTLY + 1,
-    )
-    .fetch_one(pool)
-    .await?;
+    let exactly: i64 = sqlx::query_scalar(COUNT)
+        .bind(&filter.ministere)
+        .bind(&filter.sexe)
+        .bind(&filter.status)
+        .bind(&filter.q)
+        .bind(COUNT_EXACTLY + 1)
+        .persistent(PREPARED)
+        .fetch_one(pool)
+        .await?;
     if exactly <= COUNT_EXACTLY {
         return Ok((exactly, true));
     }
-    let plan: serde_json::Value = sqlx::query_scalar(
-        r#"
-        EXPLAIN (FORMAT JSON) SELECT 1 FROM users_v1
-        WHERE ($1::text IS NULL OR ministere = $1)
-          AND ($2::text IS NULL OR sexe = $2)
-          AND ($3::text IS NULL OR status = $3)
-          AND ($4::text IS NULL OR concat_ws(' ', prenom, nom, prenom, matricule, email, username) COLLATE "default" ILIKE $4)
-        "#,
-    )
-    .bind(&filter.ministere)
-    .bind(&filter.sexe)
-    .bind(&filter.status)
-    .bind(filter.pattern())
-    .fetch_one(pool)
-    .await?;
+    let plan: serde_json::Value = sqlx::query_scalar(EXPECTED)
+        .bind(&filter.ministere)
+        .bind(&filter.sexe)
+        .bind(&filter.status)
+        .bind(&filter.q)
+        .persistent(PREPARED)
+        .fetch_one(pool)
+        .await?;
     Ok((expected_rows(&plan).max(exactly), false))
+}
+
+#[cfg(test)]
+mod tests {
+    use event_store::MIGRATOR;
+
+    use super::*;
+    use crate::search::testing::{as_served, assert_kept_nowhere, indexes_of};
+
+    const FILL: &str = "
+        INSERT INTO users_v1 (id, matricule, nom, prenom, email, status, roles, email_verified, mfa_enabled,
+                              is_company_owner, created_at, updated_at, version)
+        SELECT 'u-' || lpad(n::text, 6, '0'), 'M' || n, 'Dupont-' || md5(n::text), 'Élodie', n || '@example.com',
+               'active', '{}', false, false, false, now(), now(), 1
+        FROM generate_series(1, 20000) n";
+
+    #[sqlx::test(migrator = "MIGRATOR")]
+    async fn a_search_reads_its_index(pool: PgPool) {
+        let pool = as_served(&pool);
+        sqlx::raw_sql(FILL).execute(&pool).await.unwrap();
+        sqlx::raw_sql("ANALYZE users_v1").execute(&pool).await.unwrap();
+        for (text, found) in [("dùpont-C4CA4238", 1), ("M19999", 1), ("ÉLODIE DUPONT-c4ca42", 1), ("zzz", 0)]
+        {
+            let all = None::<String>;
+            let page_plan = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {PAGE}")));
+            let page_plan = page_plan
+                .bind("")
+                .bind(&all)
+                .bind(&all)
+                .bind(&all)
+                .bind(text)
+                .bind(101_i64)
+                .persistent(false);
+            let count_plan =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {COUNT}")));
+            let count_plan = count_plan
+                .bind(&all)
+                .bind(&all)
+                .bind(&all)
+                .bind(text)
+                .bind(COUNT_EXACTLY + 1)
+                .persistent(false);
+            for plan in [page_plan, count_plan] {
+                let plan: serde_json::Value = plan.fetch_one(&pool).await.unwrap();
+                assert_eq!(indexes_of(&plan), ["users_v1_search"], "{text}: {plan:#}");
+            }
+            let filter = Filter { q: Some(text.to_owned()), ..Filter::default() };
+            assert_eq!(page(&pool, &filter, None, 101).await.unwrap().len(), found, "{text}");
+            assert_eq!(count(&pool, &filter).await.unwrap().0, i64::try_from(found).unwrap(), "{text}");
+        }
+        let filter = Filter { q: Some("é".to_owned()), ..Filter::default() };
+        assert_eq!(page(&pool, &filter, Some("u-000007"), 1).await.unwrap()[0].id, "u-000008");
+        let (expected, exact) = count(&pool, &filter).await.unwrap();
+        assert!(expected > COUNT_EXACTLY && !exact, "{expected}");
+        assert_kept_nowhere(&pool, "search_text").await;
+    }
 }
