@@ -100,12 +100,35 @@ async fn new_user(pool: &PgPool, name: &str, rights: &str) -> String {
     url.into()
 }
 
-async fn without_users(pool: &PgPool, urls: [&str; 2]) {
+async fn without_users<const N: usize>(pool: &PgPool, urls: [&str; N]) {
     for url in urls {
         let user = url::Url::parse(url).unwrap().username().to_owned();
         let sql = format!("DROP OWNED BY \"{user}\"; DROP ROLE \"{user}\"");
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
     }
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_owner_who_may_not_make_extensions_is_told_what_to_run_once(pool: PgPool) {
+    // As before the migration that needs them.
+    let before = "
+        DROP EXTENSION unaccent, pg_trgm CASCADE;
+        DROP FUNCTION IF EXISTS search_pattern(text), search_text(text[]);
+        DELETE FROM _sqlx_migrations WHERE version = 20261124000002";
+    sqlx::raw_sql(before).execute(&pool).await.unwrap();
+    let rights = "
+        GRANT INSERT, UPDATE ON _sqlx_migrations TO USER; GRANT CREATE ON SCHEMA public TO USER;
+        ALTER TABLE users_v1 OWNER TO USER; ALTER TABLE customers_v1 OWNER TO USER";
+    let owner = new_user(&pool, "owner", rights).await;
+    let folder = tempfile::tempdir().unwrap();
+    let migrate = async || run_in(folder.path(), &["migrate"], &[("DATABASE_URL", &*owner)]).await;
+    let refused = migrate().await;
+    let once = "CREATE EXTENSION IF NOT EXISTS unaccent; CREATE EXTENSION IF NOT EXISTS pg_trgm;";
+    assert!(refused.code == Some(1) && refused.said.contains(once), "{}", refused.said);
+    sqlx::raw_sql(once).execute(&pool).await.unwrap();
+    let done = migrate().await;
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    without_users(&pool, [&owner]).await;
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]
