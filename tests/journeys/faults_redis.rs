@@ -261,7 +261,7 @@ async fn a_stream_of_limited_length_is_refilled_to_that_length_only(pool: PgPool
 async fn the_cache_fails(sinks: &Sinks) {
     eventually("the cache fails", async || match sinks.cache.progress.state() {
         State::Failing(Trouble { code, .. }) => code == "unavailable",
-        State::Standby | State::Leading | State::Stopped(_) => false,
+        State::Standby | State::Leading | State::Paused(_) | State::Stopped(_) => false,
     })
     .await;
 }

@@ -47,6 +47,14 @@ pub trait Reader: Send + 'static {
         Ok(())
     }
 
+    /// Why it is to pause, if an operator wants it to. Asked about once a second.
+    async fn paused(&mut self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
+    /// Shows others that it can't go on: because of the event `at`, if it is one. Called again with each try.
+    async fn stopped(&mut self, _trouble: &Trouble, _at: Option<&StoredEvent>) {}
+
     /// Called once, after the last batch of a process that was told to stop.
     async fn close(&mut self) {}
 

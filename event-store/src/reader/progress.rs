@@ -17,7 +17,7 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// What [`State::name`] answers.
-const STATES: [&str; 4] = ["standby", "leading", "failing", "stopped"];
+const STATES: [&str; 5] = ["standby", "leading", "paused", "failing", "stopped"];
 
 /// What keeps a reader from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum State {
     Standby,
     /// This process leads.
     Leading,
+    /// This process leads, and an operator wants it to pause.
+    Paused(Trouble),
     /// This process could not go on a moment ago, and will try again.
     Failing(Trouble),
     /// It can't go on until someone has looked.
@@ -57,12 +59,18 @@ impl State {
         }
     }
 
+    /// What a leader is in that an operator told to pause.
+    pub(super) const fn paused(reason: String) -> Self {
+        Self::Paused(Trouble { code: "paused", reason })
+    }
+
     /// Its name in health and logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Standby => "standby",
             Self::Leading => "leading",
+            Self::Paused(_) => "paused",
             Self::Failing(_) => "failing",
             Self::Stopped(_) => "stopped",
         }
@@ -73,7 +81,7 @@ impl State {
     pub const fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Standby | Self::Leading => None,
-            Self::Failing(trouble) | Self::Stopped(trouble) => Some(trouble),
+            Self::Paused(trouble) | Self::Failing(trouble) | Self::Stopped(trouble) => Some(trouble),
         }
     }
 }
@@ -138,6 +146,9 @@ impl Progress {
             match &state {
                 State::Standby => tracing::info!("{name}: standing by, another process leads"),
                 State::Leading => tracing::info!(position, "{name}: leading, from position {position}"),
+                State::Paused(Trouble { reason, .. }) => {
+                    tracing::warn!(position, "{name}: paused at position {position}: {reason}");
+                }
                 State::Failing(Trouble { code, reason }) => {
                     tracing::warn!(position, code, "{name}: failing at position {position}: {reason}");
                 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::leadership::Leadership;
 use super::{Failure, Progress, Reader, State};
-use crate::event::Position;
+use crate::event::{Position, StoredEvent};
 use crate::store::EventStore;
 use crate::subscribe::{Checkpoint, Subscription};
 
@@ -21,6 +21,8 @@ const OPEN_WITHIN: Duration = Duration::from_mins(5);
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a reader with nothing to do looks whether what it wrote is still there.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// How often a reader looks whether an operator wants it to pause, or to go on.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How soon a failure is tried again: the first time, and after many.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How often a failure that stays is tried before the reader stops.
@@ -69,7 +71,7 @@ impl<R: Reader> Runner<R> {
 
     async fn keep_leading(&mut self, seen: &watch::Sender<Option<Checkpoint>>, stop: &CancellationToken) {
         let mut tries = 0;
-        let mut pace = Pace { most: R::BATCH, careful_until: Position::START, failures: 0 };
+        let mut pace = Pace::new(R::BATCH);
         while !stop.is_cancelled() {
             let Err(failure) = self.lead(&mut tries, &mut pace, seen, stop).await else { return };
             let again_in = match &failure {
@@ -79,7 +81,11 @@ impl<R: Reader> Runner<R> {
                 }
                 Failure::Passing(_) | Failure::Fenced => pace.rest(),
             };
-            self.progress.set_state(State::after(&failure, tries >= TRIES));
+            let state = State::after(&failure, tries >= TRIES);
+            if let State::Stopped(trouble) = &state {
+                let _ = timeout(GRACE, self.reader.stopped(trouble, pace.at_fault.as_ref())).await;
+            }
+            self.progress.set_state(state);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(again_in) => {}
@@ -95,6 +101,7 @@ impl<R: Reader> Runner<R> {
         seen: &watch::Sender<Option<Checkpoint>>,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
+        pace.at_fault = None;
         let lock = self.reader.lock();
         let stand_by = || self.progress.set_state(State::Standby);
         let mut leadership = tokio::select! {
@@ -112,31 +119,25 @@ impl<R: Reader> Runner<R> {
             let mut subscription = Subscription::new(store, at);
             // Before it says that it leads: whether the checkpoint belongs to this log.
             subscription.verify().await?;
-            // One who stopped at an event has to get past it first.
-            if at.position >= pace.careful_until {
-                progress.set_state(State::Leading);
-            }
+            let mut asked = None;
             // Whoever led before may have been killed before it told how far it had come.
             if at.position > Position::START {
                 seen.send_replace(Some(at));
             }
             loop {
-                let events = {
-                    // Kept over each look: a read that is dropped half-way costs its connection.
-                    let mut next = pin!(subscription.next(pace.limit(at.position)));
-                    loop {
-                        tokio::select! {
-                            () = stop.cancelled() => return Ok(()),
-                            events = &mut next => break events?,
-                            () = tokio::time::sleep(LOOK_AFTER) => {
-                                tokio::select! {
-                                    looked = within(R::BATCH_WITHIN, reader.check()) => looked?,
-                                    () = stopped_for(stop, GRACE) => return Ok(()),
-                                }
-                                pace.failures = 0;
-                            }
-                        }
+                if !go_ahead(reader, progress, &mut asked, stop).await? {
+                    return Ok(());
+                }
+                // One who stopped at an event has to get past it first.
+                if at.position >= pace.careful_until {
+                    progress.set_state(State::Leading);
+                }
+                let Some(events) = next(reader, &mut subscription, pace, at.position, stop).await? else {
+                    if stop.is_cancelled() {
+                        return Ok(());
                     }
+                    asked = None;
+                    continue;
                 };
                 let to = subscription.checkpoint();
                 let applied = tokio::select! {
@@ -145,7 +146,7 @@ impl<R: Reader> Runner<R> {
                     () = stopped_for(stop, GRACE) => return Ok(()),
                 };
                 if let Err(failure) = applied {
-                    pace.failed(&failure, to.position);
+                    pace.failed(&failure, events, to.position);
                     return Err(failure);
                 }
                 pace.went_well(R::BATCH);
@@ -154,13 +155,70 @@ impl<R: Reader> Runner<R> {
                 seen.send_replace(Some(at));
                 if at.position >= pace.careful_until {
                     *tries = 0;
-                    progress.set_state(State::Leading);
                 }
             }
         };
         tokio::select! {
             led = follow => led,
             lost = leadership.keep() => Err(lost.into()),
+        }
+    }
+}
+
+/// Waits for as long as an operator wants the reader to pause; `false` when told to stop. `asked` is when it last
+/// looked.
+async fn go_ahead<R: Reader>(
+    reader: &mut R,
+    progress: &Progress,
+    asked: &mut Option<Instant>,
+    stop: &CancellationToken,
+) -> Result<bool, Failure> {
+    if asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+        return Ok(true);
+    }
+    while let Some(reason) = within(R::BATCH_WITHIN, reader.paused()).await? {
+        progress.set_state(State::paused(reason));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(ASK_EVERY) => {}
+        }
+    }
+    *asked = Some(Instant::now());
+    Ok(true)
+}
+
+/// The next events; [`None`] when told to stop, or to pause.
+async fn next<R: Reader>(
+    reader: &mut R,
+    subscription: &mut Subscription,
+    pace: &mut Pace,
+    at: Position,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<StoredEvent>>, Failure> {
+    // Kept over each look: a read that is dropped half-way costs its connection.
+    let mut next = pin!(subscription.next(pace.limit(at)));
+    let mut looked = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            events = &mut next => return Ok(Some(events?)),
+            () = tokio::time::sleep(ASK_EVERY) => {
+                let is_time = looked.elapsed() >= LOOK_AFTER;
+                let look = async {
+                    if is_time {
+                        within(R::BATCH_WITHIN, reader.check()).await?;
+                    }
+                    within(R::BATCH_WITHIN, reader.paused()).await
+                };
+                tokio::select! {
+                    paused = look => if paused?.is_some() { return Ok(None) },
+                    () = stopped_for(stop, GRACE) => return Ok(None),
+                }
+                if is_time {
+                    looked = Instant::now();
+                    pace.failures = 0;
+                }
+            }
         }
     }
 }
@@ -177,9 +235,15 @@ struct Pace {
     careful_until: Position,
     /// So many since the last that went well.
     failures: u32,
+    /// The event that could not be taken, if it was tried alone.
+    at_fault: Option<StoredEvent>,
 }
 
 impl Pace {
+    const fn new(most: usize) -> Self {
+        Self { most, careful_until: Position::START, failures: 0, at_fault: None }
+    }
+
     fn limit(&self, at: Position) -> usize {
         if at < self.careful_until { 1 } else { self.most }
     }
@@ -197,7 +261,8 @@ impl Pace {
         self.most = (self.most * 2).min(batch);
     }
 
-    fn failed(&mut self, failure: &Failure, to: Position) {
+    fn failed(&mut self, failure: &Failure, mut events: Vec<StoredEvent>, to: Position) {
+        self.at_fault = if events.len() == 1 { events.pop() } else { None };
         match failure {
             Failure::Lasting { .. } => self.careful_until = to.max(self.careful_until),
             // Of a server that was away no event is the cause; a slow one may get through with fewer.
@@ -216,7 +281,7 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        Pace { most: 500, careful_until: Position::START, failures: 0 }
+        Pace::new(500)
     }
 
     #[test]
@@ -234,7 +299,7 @@ mod tests {
     #[test]
     fn what_a_server_missed_while_it_was_away_comes_in_large_batches() {
         let mut pace = pace();
-        pace.failed(&Failure::passing("away"), Position::new(1_000));
+        pace.failed(&Failure::passing("away"), vec![], Position::new(1_000));
         assert_eq!(pace.limit(Position::new(1)), 250);
         pace.went_well(500);
         assert_eq!(pace.limit(Position::new(251)), 500);
@@ -244,7 +309,7 @@ mod tests {
     fn a_server_that_is_too_slow_gets_fewer_each_time() {
         let mut pace = pace();
         for _ in 0..20 {
-            pace.failed(&Failure::passing("slow"), Position::new(1_000));
+            pace.failed(&Failure::passing("slow"), vec![], Position::new(1_000));
         }
         assert_eq!(pace.limit(Position::new(1)), 1);
     }
@@ -252,7 +317,7 @@ mod tests {
     #[test]
     fn events_of_which_one_is_refused_come_one_by_one() {
         let mut pace = pace();
-        pace.failed(&Failure::lasting("refused", "one of them"), Position::new(1_000));
+        pace.failed(&Failure::lasting("refused", "one of them"), vec![], Position::new(1_000));
         pace.went_well(500);
         assert_eq!([999, 1_000].map(|position| pace.limit(Position::new(position))), [1, 500]);
     }
