@@ -16,6 +16,7 @@ mod copy;
 pub mod customers;
 mod difference;
 pub mod mails;
+pub mod operations;
 pub mod profile_cache;
 pub mod rebuild;
 mod search;

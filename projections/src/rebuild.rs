@@ -22,6 +22,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use self::place::{Phase, Place};
 use crate::difference::Difference;
+use crate::operations::{Skipped, skipped};
 use crate::table::{ApplyError, Projection, advance, checkpoint, place as set, take_over};
 
 /// How far behind the log's head the rows may be when they take their place: a moment's work, for which whoever
@@ -101,6 +102,8 @@ struct Shadow {
     connection: PgConnection,
     at: Checkpoint,
     epoch: i64,
+    /// What the live rows pass by, too.
+    skipped: Skipped,
 }
 
 impl<P: Projection> Rebuild<P> {
@@ -206,7 +209,8 @@ impl<P: Projection> Rebuild<P> {
         told: &(dyn Fn(Step) + Sync),
     ) -> Result<Rebuilt, Failure> {
         let (at, epoch) = take_over(&mut connection, P::NAME, self.store.log()).await?;
-        let mut shadow = Shadow { connection, at, epoch };
+        let skipped = skipped(&mut connection, P::NAME).await?;
+        let mut shadow = Shadow { connection, at, epoch, skipped };
         let mut head = self.store.head().await?;
         loop {
             shadow.catch_up::<P>(&*self.store, head, told).await?;
@@ -234,7 +238,7 @@ impl Shadow {
             let next = events.last().map_or(self.at, |last| self.at.behind(last));
             let mut transaction = self.connection.begin().await?;
             advance(&mut transaction, P::NAME, self.at, next, self.epoch).await?;
-            P::apply(&mut transaction, &events).await?;
+            P::apply(&mut transaction, &self.skipped.left(&events, P::NAME)).await?;
             transaction.commit().await?;
             self.at = next;
             told(Step::CatchingUp { at: next.position, to });

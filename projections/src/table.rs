@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::Aggregate;
-use event_store::reader::{Applied, Failure, Progress, Reader, Runner};
+use event_store::reader::{Applied, Failure, Progress, Reader, Runner, Trouble};
 use event_store::{Checkpoint, CodecError, EventStore, LogId, Position, Recorded, StoredEvent};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
+use crate::operations::{self, Skipped};
 use crate::rebuild::Bulk;
 
 /// A read model: how events become rows.
@@ -100,6 +101,7 @@ pub fn runner<P: Projection>(
             .log_statements(tracing::log::LevelFilter::Trace),
         log: store.log(),
         session: None,
+        come_to: Position::START,
         projection: PhantomData,
     };
     Runner::new(table, store, options, Progress::new(P::NAME, Rows { name: P::NAME, pool }))
@@ -110,6 +112,8 @@ pub struct Table<P> {
     options: PgConnectOptions,
     log: LogId,
     session: Option<Session>,
+    /// How far the rows were when they were last looked at.
+    come_to: Position,
     projection: PhantomData<P>,
 }
 
@@ -117,6 +121,21 @@ struct Session {
     connection: PgConnection,
     at: Checkpoint,
     epoch: i64,
+    /// What is to be passed by; an operator adds to it only where the reader has stopped, and it is opened again.
+    skipped: Skipped,
+    /// Where it is known to have stopped.
+    stopped_at: Option<Position>,
+}
+
+impl Session {
+    /// Strikes off the stop that it has come past.
+    async fn forget_stop(&mut self, name: &str) -> Result<(), sqlx::Error> {
+        if self.stopped_at.is_some_and(|stop| self.at.position >= stop) {
+            operations::forget(&mut self.connection, name, self.at.position).await?;
+            self.stopped_at = None;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -127,7 +146,10 @@ impl<P: Projection> Reader for Table<P> {
         self.session = None;
         let mut connection = self.options.connect().await?;
         let (at, epoch) = take_over(&mut connection, P::NAME, self.log).await?;
-        self.session = Some(Session { connection, at, epoch });
+        self.come_to = at.position;
+        let skipped = operations::skipped(&mut connection, P::NAME).await?;
+        let stopped_at = operations::stopped_at(&mut connection, P::NAME).await?;
+        self.session = Some(Session { connection, at, epoch, skipped, stopped_at });
         Ok(at)
     }
 
@@ -136,12 +158,42 @@ impl<P: Projection> Reader for Table<P> {
         let Some(mut session) = self.session.take() else { return Err(Failure::passing("not open")) };
         let mut transaction = session.connection.begin().await?;
         advance(&mut transaction, P::NAME, session.at, to, session.epoch).await?;
-        P::apply(&mut transaction, events).await?;
-        P::beside(&mut transaction, events).await?;
+        let events = session.skipped.left(events, P::NAME);
+        P::apply(&mut transaction, &events).await?;
+        P::beside(&mut transaction, &events).await?;
         transaction.commit().await?;
         session.at = to;
+        session.forget_stop(P::NAME).await?;
+        self.come_to = to.position;
         self.session = Some(session);
         Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), Failure> {
+        // Whatever stopped it where no event was to blame is over.
+        if let Some(session) = &mut self.session {
+            session.forget_stop(P::NAME).await?;
+        }
+        Ok(())
+    }
+
+    async fn paused(&mut self) -> Result<Option<String>, Failure> {
+        match &mut self.session {
+            Some(session) => Ok(operations::paused(&mut session.connection, P::NAME).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn stopped(&mut self, trouble: &Trouble, at: Option<&StoredEvent>) {
+        let noted = async {
+            let mut connection = self.options.connect().await?;
+            operations::note(&mut connection, P::NAME, self.come_to, trouble, at).await?;
+            connection.close().await
+        };
+        if let Err(error) = noted.await {
+            // It is in the log, and tried again with the next try.
+            tracing::debug!("Could not show that {} has stopped: {error}", P::NAME);
+        }
     }
 }
 

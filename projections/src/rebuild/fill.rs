@@ -10,6 +10,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::place::{Phase, Place};
 use super::{Bulk, Step};
+use crate::operations::{Skipped, skipped};
 use crate::table::Projection;
 
 pub(super) async fn fill<P: Projection>(
@@ -21,9 +22,10 @@ pub(super) async fn fill<P: Projection>(
 ) -> Result<(), Failure> {
     let mut bulk =
         P::bulk().ok_or_else(|| Failure::lasting("rebuild_unknown", "an earlier version has begun it"))?;
+    let skipped = skipped(connection, P::NAME).await?;
     for range in 1.. {
         let told = |at| told(Step::Reading { range, at, to: place.upto });
-        let next = read(store, &mut *bulk, place, memory, &told).await?;
+        let next = read::<P>(store, &mut *bulk, place, (memory, &skipped), &told).await?;
         let mut transaction = connection.begin().await?;
         match &next {
             Some(next) => place.reach::<P>(&mut transaction, next).await?,
@@ -40,18 +42,19 @@ pub(super) async fn fill<P: Projection>(
 }
 
 /// Folds the events of as many streams as there is memory for; answers with which the next range begins.
-async fn read(
+async fn read<P: Projection>(
     store: &dyn EventStore,
     bulk: &mut dyn Bulk,
     place: &Place,
-    memory: usize,
+    (memory, skipped): (usize, &Skipped),
     told: &(dyn Fn(Position) + Sync),
 ) -> Result<Option<String>, Failure> {
     let (category, from) = (bulk.category(), place.reached.as_deref());
     let mut next: Option<String> = None;
     let mut pages = store.replay(Position::START, place.upto);
     while let Some(events) = pages.try_next().await? {
-        for event in events.iter().filter(|event| event.stream.category() == category) {
+        let wanted = skipped.left(&events, P::NAME);
+        for event in wanted.iter().filter(|event| event.stream.category() == category) {
             let id = event.stream.id();
             if from.is_none_or(|from| id >= from) && next.as_deref().is_none_or(|next| id < next) {
                 bulk.take_in(event)?;

@@ -78,7 +78,7 @@ async fn try_swap<P: Projection>(
     shadow.catch_up::<P>(&**store, live.position, &|_| ()).await?;
     let mut pages = store.replay(live.position, shadow.at.position);
     while let Some(events) = pages.try_next().await? {
-        P::beside(&mut transaction, &events).await?;
+        P::beside(&mut transaction, &shadow.skipped.left(&events, P::NAME)).await?;
     }
     let previous: Vec<String> =
         P::TABLES.iter().map(|table| format("DROP TABLE IF EXISTS previous.", table)).collect();
