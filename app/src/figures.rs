@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use event_store::Position;
 use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use projections::operations::Standing;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
@@ -36,7 +37,24 @@ pub(crate) fn describe() {
     describe_gauge!("annuaire_lag_seconds", "Age of the oldest event that a reader has still to take in");
     describe_gauge!(
         "annuaire_reader_state",
-        "1 for the state that a reader is in: leading, standby, failing or stopped"
+        "1 for the state that a reader is in: leading, standby, paused, failing or stopped"
+    );
+    describe_gauge!(
+        "annuaire_projection_stopped",
+        "1 for a read model that has stopped, in whatever process, until someone has looked"
+    );
+    describe_gauge!(
+        "annuaire_projection_stopped_position",
+        "Position of the event that a read model has stopped at; 0 while it goes on"
+    );
+    describe_gauge!("annuaire_projection_paused", "1 for a read model that an operator has told to pause");
+    describe_gauge!(
+        "annuaire_projection_incomplete",
+        "Streams that differ between a read model and the log, as of the last comparison"
+    );
+    describe_gauge!(
+        "annuaire_projection_checked_timestamp_seconds",
+        "When a read model was last compared with the log; 0 before the first time"
     );
     describe_counter!(
         "annuaire_outbox_messages_total",
@@ -164,6 +182,21 @@ async fn count(shown: Gauge, query: &'static str, pool: PgPool) {
         }
         tokio::time::sleep(COUNT_EVERY).await;
     }
+}
+
+/// Shows how a read model stands, whichever process keeps it.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_standing(reader: &'static str, standing: &Standing) {
+    let Standing { stop, pause, skipped: _, check } = standing;
+    let show = |shown: Gauge, value: f64| shown.set(value);
+    show(gauge!("annuaire_projection_stopped", "reader" => reader), f64::from(u8::from(stop.is_some())));
+    let position = stop.as_ref().map_or(0, |stop| stop.position) as f64;
+    show(gauge!("annuaire_projection_stopped_position", "reader" => reader), position);
+    show(gauge!("annuaire_projection_paused", "reader" => reader), f64::from(u8::from(pause.is_some())));
+    let incomplete = check.as_ref().map_or(0, |check| check.incomplete) as f64;
+    show(gauge!("annuaire_projection_incomplete", "reader" => reader), incomplete);
+    let at = check.as_ref().map_or(0.0, |check| check.checked_at.timestamp_millis() as f64 / 1e3);
+    show(gauge!("annuaire_projection_checked_timestamp_seconds", "reader" => reader), at);
 }
 
 /// Shows the log's head. Runs until it is dropped.

@@ -23,6 +23,7 @@ mod probes;
 mod processes;
 pub mod serve;
 mod servers;
+mod standings;
 mod startup;
 pub mod telemetry;
 pub mod tls;

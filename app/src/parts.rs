@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_api::{Api, Condition, Probe, Readiness, Transport};
+use command_api::{Api, Probe, Readiness, Transport};
 use event_store::postgres::{self, PostgresStore};
 use event_store::reader::{Progress, Reader, Runner, Witness};
 use event_store::{Appender, Commands, EventStore, LogId, SystemClock, UuidV7};
@@ -14,12 +14,14 @@ use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::customers::Customers;
+use projections::operations::Standing;
 use projections::profile_cache::{ProfileCache, Warmer};
 use projections::users::{Finder, Users};
 use rdkafka::ClientConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth;
@@ -31,8 +33,9 @@ use crate::inbound;
 use crate::local::{self, Broker};
 use crate::mail;
 use crate::probes::{Consumer, EventLog, Follower, RedisServer};
-use crate::processes::Renewals;
+use crate::processes::{Completeness, Renewals};
 use crate::servers::Servers;
+use crate::standings;
 use crate::urls::Urls;
 
 /// Connections for queries.
@@ -77,12 +80,12 @@ impl Parts {
         let users_progress = users.progress();
         let customers = projections::runner::<Customers>(log.clone(), leaders(), pool.clone());
         let customers_progress = customers.progress();
-        for progress in [users_progress.clone(), customers_progress.clone()] {
-            background.push(measured(&progress, &log));
-            let otherwise = Condition::Degraded;
-            probes.push(Box::new(Follower { progress, essential: false, otherwise }));
+        let models = [users_progress.clone(), customers_progress.clone()];
+        for progress in &models {
+            background.extend(read_model(progress, &log, &pool, &mut probes));
         }
         if has(Role::Projections) {
+            background.extend(completeness(config, urls, store, &pool, models.clone()));
             readers.extend([started(users), started(customers)]);
         }
 
@@ -121,15 +124,14 @@ impl Parts {
             background.extend(work);
         }
         if has(Role::Inbound) {
-            let progress = [&users_progress, &customers_progress].map(Clone::clone);
-            let (reader, status) = inbound::wire(config, servers, store, &pool, progress);
+            let (reader, status) = inbound::wire(config, servers, store, &pool, models);
             probes.push(Box::new(Consumer { status, essential }));
             background.push(figures::count_inbound_letters(store.pool().clone()).boxed());
             readers.push(reader);
         }
         for Sink { progress, reader } in sinks {
             background.push(measured(&progress, &log));
-            probes.push(Box::new(Follower { progress, essential, otherwise: Condition::Down }));
+            probes.push(Box::new(Follower::of_sink(progress, essential)));
             readers.push(reader);
         }
 
@@ -175,6 +177,18 @@ fn measurements(store: &PostgresStore, pool: &PgPool) -> Vec<BoxFuture<'static, 
         figures::sample_pool("log", store.pool().clone()).boxed(),
         figures::sample_pool("queries", pool.clone()).boxed(),
     ]
+}
+
+/// What finds out how far a read model is and how it stands, in whatever process.
+fn read_model(
+    progress: &Progress,
+    log: &Arc<dyn EventStore>,
+    pool: &PgPool,
+    probes: &mut Vec<Box<dyn Probe>>,
+) -> [BoxFuture<'static, ()>; 2] {
+    let (seen, standing) = watch::channel(Standing::default());
+    probes.push(Box::new(Follower::of_read_model(progress.clone(), standing)));
+    [measured(progress, log), standings::follow(progress.name(), pool.clone(), seen).boxed()]
 }
 
 /// The sink of the stream of users; `cache` is how far the hashes have come.
@@ -230,6 +244,26 @@ fn renewals(
         leaders,
     };
     Box::new(|stop| renewals.run(stop).boxed())
+}
+
+/// What compares read models with the log, if that is wanted.
+fn completeness(
+    config: &Config,
+    urls: &Urls,
+    store: &PostgresStore,
+    pool: &PgPool,
+    models: [Progress; 2],
+) -> Option<BoxFuture<'static, ()>> {
+    let every = config.projections_check_every?;
+    let completeness = Completeness {
+        models,
+        pool: pool.clone(),
+        read_models: urls.read_models.clone(),
+        log: urls.log().clone(),
+        id: store.log(),
+        every,
+    };
+    Some(completeness.run().boxed())
 }
 
 /// The sink of the Kafka topics.

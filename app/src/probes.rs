@@ -1,5 +1,6 @@
 //! How the parts do, as `/health` asks them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +10,10 @@ use event_store::EventStore;
 use event_store::postgres::PostgresStore;
 use event_store::reader::{Progress, State};
 use messaging::inbound;
+use projections::operations::{Standing, Stop};
 use redis::InfoDict;
 use redis::aio::ConnectionManager;
+use tokio::sync::watch;
 
 /// Without the log no command is carried out.
 pub(crate) struct EventLog(pub(crate) Arc<PostgresStore>);
@@ -33,10 +36,27 @@ impl Probe for EventLog {
 /// What follows the log. A read model that stands still answers with what it last had; of what is
 /// written for others nothing is lost meanwhile.
 pub(crate) struct Follower {
-    pub(crate) progress: Progress,
-    pub(crate) essential: bool,
+    progress: Progress,
+    essential: bool,
     /// What it counts as when it does not follow.
-    pub(crate) otherwise: Condition,
+    otherwise: Condition,
+    /// Of a read model: what all processes see of it.
+    standing: Option<watch::Receiver<Standing>>,
+}
+
+impl Follower {
+    pub(crate) fn of_read_model(progress: Progress, standing: watch::Receiver<Standing>) -> Self {
+        Self { progress, essential: false, otherwise: Condition::Degraded, standing: Some(standing) }
+    }
+
+    pub(crate) fn of_sink(progress: Progress, essential: bool) -> Self {
+        Self { progress, essential, otherwise: Condition::Down, standing: None }
+    }
+
+    /// Where a read model has stopped, and why it pauses, in whatever process that is.
+    fn standing(&self) -> Standing {
+        self.standing.as_ref().map(|it| it.borrow().clone()).unwrap_or_default()
+    }
 }
 
 #[async_trait]
@@ -50,14 +70,30 @@ impl Probe for Follower {
     }
 
     async fn check(&self) -> Condition {
+        let Standing { stop, pause, .. } = self.standing();
         match self.progress.state() {
+            State::Paused(_) | State::Failing(_) | State::Stopped(_) => self.otherwise,
+            // What was seen a moment ago of the process that leads.
+            State::Leading | State::Standby if stop.is_some() || pause.is_some() => self.otherwise,
             State::Leading | State::Standby => Condition::Ok,
-            State::Failing(_) | State::Stopped(_) => self.otherwise,
         }
     }
 
-    fn reason(&self) -> Option<&'static str> {
-        self.progress.state().trouble().map(|trouble| trouble.code)
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        let own = self.progress.state().trouble().map(|trouble| trouble.code.into());
+        own.or_else(|| {
+            let Standing { stop, pause, .. } = self.standing();
+            pause.map(|_| "paused".into()).or_else(|| stop.map(|stop| stop.code.into()))
+        })
+    }
+
+    /// Without the error, which may repeat what an event holds.
+    fn detail(&self) -> Option<String> {
+        let Stop { position, type_name, event_id, .. } = self.standing().stop?;
+        Some(match (type_name, event_id) {
+            (Some(name), Some(id)) => format!("stopped at position {position}: {name}, event {id}"),
+            _ => format!("stopped at position {position}"),
+        })
     }
 }
 
@@ -96,8 +132,8 @@ impl Probe for RedisServer {
         if evicts { Condition::Degraded } else { Condition::Ok }
     }
 
-    fn reason(&self) -> Option<&'static str> {
-        Some(if self.evicts.load(Ordering::Relaxed) { "evicts_any_key" } else { "unavailable" })
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        Some(if self.evicts.load(Ordering::Relaxed) { "evicts_any_key" } else { "unavailable" }.into())
     }
 }
 
@@ -121,7 +157,7 @@ impl Probe for Consumer {
         if self.status.now().is_well { Condition::Ok } else { Condition::Down }
     }
 
-    fn reason(&self) -> Option<&'static str> {
-        Some("not_consuming")
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        Some("not_consuming".into())
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the process lives, and whether its parts do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +56,12 @@ pub trait Probe: Send + Sync + 'static {
     async fn check(&self) -> Condition;
 
     /// Why it does not do as it should: the name that `docs/operations.md` explains.
-    fn reason(&self) -> Option<&'static str> {
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+
+    /// Where it stands, in words that anyone may read.
+    fn detail(&self) -> Option<String> {
         None
     }
 }
@@ -126,19 +132,34 @@ struct Part {
     name: &'static str,
     essential: bool,
     condition: Condition,
-    reason: Option<&'static str>,
+    reason: Option<Cow<'static, str>>,
+    detail: Option<String>,
     latency: Duration,
+}
+
+impl Part {
+    fn body(&self) -> PartBody<'_> {
+        PartBody {
+            state: self.condition,
+            // Whole microseconds: more digits would be noise.
+            latency_ms: (self.latency.as_secs_f64() * 1e6).round() / 1e3,
+            reason: self.reason.as_deref(),
+            detail: self.detail.as_deref(),
+        }
+    }
 }
 
 async fn inspect(probe: &dyn Probe) -> Part {
     let started = Instant::now();
     let condition = tokio::time::timeout(PATIENCE, probe.check()).await.unwrap_or(Condition::Down);
-    let reason = if condition == Condition::Ok { None } else { probe.reason() };
+    let (reason, detail) =
+        if condition == Condition::Ok { (None, None) } else { (probe.reason(), probe.detail()) };
     Part {
         name: probe.name(),
         essential: probe.is_essential(),
         condition,
         reason,
+        detail,
         latency: started.elapsed(),
     }
 }
@@ -151,22 +172,22 @@ struct Report {
 /// How the process and its parts do.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
-struct ReportBody {
+struct ReportBody<'a> {
     #[serde(flatten)]
     #[schema(ignore)]
     error: Option<ErrorBody<'static>>,
     #[schema(pattern = "^(ok|degraded|down|draining|starting)$")]
     status: &'static str,
     /// By name.
-    #[schema(value_type = BTreeMap<String, PartBody>)]
-    parts: BTreeMap<&'static str, PartBody>,
+    #[schema(value_type = BTreeMap<String, PartBody<'static>>)]
+    parts: BTreeMap<&'static str, PartBody<'a>>,
 }
 
 /// How a part does.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Part)]
-struct PartBody {
+struct PartBody<'a> {
     state: Condition,
     /// How long it took to find out, in milliseconds.
     #[schema(minimum = 0)]
@@ -174,7 +195,11 @@ struct PartBody {
     /// Why it does not do as it should.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    reason: Option<&'static str>,
+    reason: Option<&'a str>,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    detail: Option<&'a str>,
 }
 
 /// The report of a process that no request should come to.
@@ -191,15 +216,10 @@ impl ToSchema for Unready {}
 impl Report {
     fn answer(&self) -> Result<Response, ApiError> {
         let ready = matches!(self.status, "ok" | "degraded");
-        let part = |part: &Part| {
-            // Whole microseconds: more digits would be noise.
-            let latency = (part.latency.as_secs_f64() * 1e6).round() / 1e3;
-            (part.name, PartBody { state: part.condition, latency_ms: latency, reason: part.reason })
-        };
         let body = ReportBody {
             error: (!ready).then(ErrorBody::unavailable),
             status: self.status,
-            parts: self.parts.iter().map(part).collect(),
+            parts: self.parts.iter().map(|part| (part.name, part.body())).collect(),
         };
         if ready {
             return answer::json(StatusCode::OK, &body);
@@ -253,7 +273,7 @@ async fn live() -> Result<Response, ApiError> {
     operation_id = "getReadiness",
     tag = "operations",
     responses(
-        (status = 200, description = "They should.", body = ReportBody),
+        (status = 200, description = "They should.", body = ReportBody<'_>),
         (status = 503, description = "They should not: an essential part is down, or the process starts or stops.",
             body = Unready, headers(("Retry-After" = String, description = "Seconds after which to ask again."))),
     ),
@@ -269,7 +289,7 @@ async fn ready(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     operation_id = "getHealth",
     tag = "operations",
     responses(
-        (status = 200, description = "They should.", body = ReportBody),
+        (status = 200, description = "They should.", body = ReportBody<'_>),
         (status = 503, description = "They should not: an essential part is down, or the process starts or stops.",
             body = Unready, headers(("Retry-After" = String, description = "Seconds after which to ask again."))),
     ),

@@ -54,6 +54,8 @@ pub struct Config {
     pub users_stream: UsersStream,
     /// How long a profile stays in Redis after it was last written.
     pub profile_cache_ttl: Duration,
+    /// How often the read models are compared with the log; `None`: never.
+    pub projections_check_every: Option<Duration>,
     /// Where messages go.
     pub kafka: Kafka,
     /// How topics are made and written.
@@ -146,6 +148,7 @@ impl Config {
         let stream = read.value(&s::USERS_STREAM, values::users_stream);
         let max_len = read.value(&s::USERS_STREAM_MAXLEN, values::number(1..=1_000_000_000_000));
         let profile_cache_ttl = read.value(&s::PROFILE_CACHE_TTL, values::profile_cache_ttl);
+        let check_every = read.value(&s::PROJECTIONS_CHECK_EVERY, values::check_every);
         let kafka = kafka::kafka(read);
         let topics = kafka::topics(read);
         let inbound = inbound::inbound(read);
@@ -164,6 +167,7 @@ impl Config {
             redis: redis?,
             users_stream: UsersStream { name: stream?, max_len: max_len? },
             profile_cache_ttl: profile_cache_ttl?,
+            projections_check_every: check_every?,
             kafka: kafka?,
             topics: topics?,
             inbound: inbound?,

@@ -85,6 +85,7 @@ settings! {
     USERS_STREAM = "USERS_STREAM", Plain, "events:users", "key of the Redis stream that says what became of profiles";
     USERS_STREAM_MAXLEN = "USERS_STREAM_MAXLEN", Plain, "1000000", "entries that the stream keeps";
     PROFILE_CACHE_TTL = "PROFILE_CACHE_TTL", Plain, "604800", "seconds that a profile stays in Redis after it was last written";
+    PROJECTIONS_CHECK_EVERY = "PROJECTIONS_CHECK_EVERY", Plain, "300", "seconds between two comparisons of the read models' versions with the log's; 0 = never";
     KAFKA_BROKERS = "KAFKA_BROKERS", Plain, "an embedded broker", "Kafka's brokers, host[:port] with commas";
     KAFKA_SECURITY_PROTOCOL = "KAFKA_SECURITY_PROTOCOL", Plain, "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl";
     KAFKA_SASL_MECHANISM = "KAFKA_SASL_MECHANISM", Plain, "none", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";

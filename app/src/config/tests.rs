@@ -53,6 +53,8 @@ fn nothing_set_means_private_servers_on_loopback_with_every_role() {
     assert_eq!(redis(&config), "private");
     assert_eq!(config.users_stream, UsersStream { name: "events:users".into(), max_len: 1_000_000 });
     assert_eq!(config.profile_cache_ttl, Duration::from_hours(7 * 24));
+    assert_eq!(config.projections_check_every, Some(Duration::from_mins(5)));
+    assert_eq!(ok(&[("PROJECTIONS_CHECK_EVERY", "0")]).projections_check_every, None);
     assert_eq!(config.kafka, Kafka::Embedded);
     assert_eq!(config.topics, Topics { partitions: 6, replication: None, compression: Compression::None });
     assert_eq!(config.roles.to_string(), "api,projections,outbox,inbound");
@@ -107,6 +109,7 @@ fn all_bad_values_are_told_at_once() {
         ("USERS_STREAM", "events users"),
         ("USERS_STREAM_MAXLEN", "0"),
         ("PROFILE_CACHE_TTL", "1w"),
+        ("PROJECTIONS_CHECK_EVERY", "5m"),
         ("KAFKA_BROKERS", "kafka://h"),
         ("KAFKA_SECURITY_PROTOCOL", "tls"),
         ("KAFKA_SASL_MECHANISM", "GSSAPI"),

@@ -153,6 +153,13 @@ pub(super) fn profile_cache_ttl(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("seconds, 1 to {TEN_YEARS} (ten years)"))
 }
 
+pub(super) fn check_every(text: &str) -> Result<Option<Duration>, String> {
+    const A_WEEK: u64 = 7 * 86_400;
+    number(0..=A_WEEK)(text)
+        .map(|seconds| (seconds > 0).then(|| Duration::from_secs(seconds)))
+        .map_err(|_| format!("seconds, 1 to {A_WEEK} (a week), or 0 for never"))
+}
+
 pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String>
 where
     T: FromStr + PartialOrd + Display,

@@ -27,7 +27,7 @@ pub(super) struct Follower {
     /// [`None`]: its broker is embedded in another process, and nobody notes how far it is filled.
     pub(super) lag: Option<Lag>,
     moved: Option<DateTime<Utc>>,
-    leader: Option<Leader>,
+    pub(super) leader: Option<Leader>,
 }
 
 /// What it has still to take.
@@ -46,7 +46,7 @@ type Known = (i64, Option<Uuid>, DateTime<Utc>);
 
 /// The connection that has the lock of a follower.
 #[derive(sqlx::FromRow)]
-struct Leader {
+pub(super) struct Leader {
     pid: i32,
     application: Option<String>,
     client: Option<String>,

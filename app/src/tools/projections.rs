@@ -1,20 +1,22 @@
 //! `annuaire projections`: how far the read models are, whether they are right, and made again.
 
+mod append_lock;
+mod orders;
+mod status;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, Subcommand, ValueEnum};
-use event_store::reader::{Failure, Reader};
+use event_store::reader::Failure;
 use event_store::{EventStore, Position, SystemClock};
-use projections::profile_cache::{Comparison, Maintenance, ProfileCache};
+use projections::profile_cache::{Comparison, Maintenance};
 use projections::{Census, Difference, users};
 use serde_json::{Value, json};
 
 use super::Tools;
-use super::followers::{self, Follower, HEADINGS, SINKS};
-use super::print::{table, write};
+use super::print::write;
 use super::progress::Progress;
-use super::unreadable;
 use crate::fatal::Fatal;
 
 mod rebuild;
@@ -22,7 +24,7 @@ mod rebuild;
 /// The read models.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Projections {
-    /// How far each has come
+    /// How far each has come, what keeps it from going on, and who leads it
     Status {
         /// Print JSON
         #[arg(long)]
@@ -49,6 +51,14 @@ pub(crate) enum Projections {
     ///
     /// They follow the log again before they are read.
     Rollback(Which),
+    /// Have one pass by the event that it has stopped at
+    ///
+    /// Nothing of that event gets into it, now or when it is made again. Who has decided it, and why, is kept.
+    Skip(orders::Skip),
+    /// Have one pause, until it is told to go on, whatever is started again meanwhile
+    Pause(orders::Pause),
+    /// Have one go on
+    Resume(orders::Resume),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -86,7 +96,10 @@ impl Name {
 /// Does what the command line asks.
 pub(crate) async fn run(tools: &Tools, command: &Projections) -> Result<(), Fatal> {
     match *command {
-        Projections::Status { json } => status(tools, json).await,
+        Projections::Status { json } => status::status(tools, json).await,
+        Projections::Skip(ref skip) => orders::skip(tools, skip).await,
+        Projections::Pause(ref pause) => orders::pause(tools, pause).await,
+        Projections::Resume(ref resume) => orders::resume(tools, resume).await,
         Projections::Verify(Which { name, json }) => verify(tools, name, json).await,
         Projections::Rebuild { which: Which { name: Name::ProfileCache, json }, cancel, .. } => {
             rebuild_cache(tools, json, cancel).await
@@ -95,21 +108,6 @@ pub(crate) async fn run(tools: &Tools, command: &Projections) -> Result<(), Fata
         Projections::Rebuild { which, memory, .. } => rebuild::rebuild(tools, which, memory).await,
         Projections::Rollback(which) => rebuild::roll_back(tools, which).await,
     }
-}
-
-async fn status(tools: &Tools, as_json: bool) -> Result<(), Fatal> {
-    let (head, mut readers) = followers::read(tools).await.map_err(unreadable)?;
-    // The outbox has a command of its own.
-    readers.retain(|it| it.name == ProfileCache::NAME || !SINKS.contains(&it.name.as_str()));
-    let text = if as_json {
-        let readers: Vec<Value> = readers.iter().map(Follower::json).collect();
-        format!("{:#}\n", json!({ "head": head, "projections": readers }))
-    } else {
-        let mut rows = vec![HEADINGS.map(ToOwned::to_owned).to_vec()];
-        rows.extend(readers.iter().map(Follower::row));
-        format!("The log ends at position {head}\n\n{}", table(&rows))
-    };
-    write(&text).map(drop)
 }
 
 async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {

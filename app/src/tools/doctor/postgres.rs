@@ -35,7 +35,7 @@ const LOG: [(&str, &str); 11] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 17] = [
+const READ_MODELS: [(&str, &str); 21] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("customers_v1", "SELECT, INSERT, UPDATE, DELETE"),
     ("forgotten_passwords", "SELECT, INSERT, DELETE"),
@@ -43,6 +43,10 @@ const READ_MODELS: [(&str, &str); 17] = [
     ("leaders", "SELECT, INSERT, UPDATE"),
     ("login_attempts", "SELECT, INSERT, UPDATE, DELETE"),
     ("mails", "SELECT, INSERT, UPDATE, DELETE"),
+    ("projection_checks", "SELECT, INSERT, UPDATE"),
+    ("projection_pauses", "SELECT, INSERT, UPDATE, DELETE"),
+    ("projection_skips", "SELECT, INSERT"),
+    ("projection_stops", "SELECT, INSERT, UPDATE, DELETE"),
     ("session_owners", "SELECT, INSERT, UPDATE"),
     ("sessions", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),
