@@ -71,6 +71,8 @@ mod private_kafka;
 mod private_redis;
 #[path = "journeys/profile_cache.rs"]
 mod profile_cache;
+#[path = "journeys/projections.rs"]
+mod projections;
 #[path = "journeys/proxy.rs"]
 mod proxy;
 #[path = "journeys/races.rs"]

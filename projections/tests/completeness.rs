@@ -45,7 +45,7 @@ async fn rows_that_are_absent_old_or_too_many_are_found_on_every_page(pool: PgPo
     run(&pool, "UPDATE users_v1 SET version = 1 WHERE id = 'u2222'").await;
     run(
         &pool,
-        "INSERT INTO users_v1 SELECT (jsonb_populate_record(u, jsonb_build_object('id', id))).*
+        "INSERT INTO users_v1 SELECT (jsonb_populate_record(u, jsonb_build_object('id', ghost.id))).*
          FROM users_v1 u, unnest(ARRAY['a', 'u10', 'u1234x', 'z']) AS ghost (id) WHERE u.id = 'u9'",
     )
     .await;

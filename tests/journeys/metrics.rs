@@ -79,7 +79,7 @@ async fn every_figure_is_there_from_the_start_and_moves(pool: PgPool) {
     }
     let start = Figures::of(&server).await;
     for reader in READERS {
-        for state in ["standby", "failing", "stopped"] {
+        for state in ["standby", "paused", "failing", "stopped"] {
             let series = format!(r#"annuaire_reader_state{{reader="{reader}",state="{state}"}}"#);
             assert_eq!(start.text(&series), "0", "{series}");
         }
@@ -206,7 +206,7 @@ async fn the_dashboard_and_the_alerts_use_figures_that_exist(pool: PgPool) {
     let anchors: BTreeSet<String> = operations.lines().filter_map(anchor).collect();
     let runbooks: Vec<&str> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
-    assert_eq!((rules.matches("- alert:").count(), runbooks.len()), (8, 8));
+    assert_eq!((rules.matches("- alert:").count(), runbooks.len()), (9, 9));
     for runbook in runbooks {
         let heading = runbook.strip_prefix("docs/operations.md#").unwrap();
         assert!(anchors.contains(heading), "no heading {heading} among {anchors:?}");
