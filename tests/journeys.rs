@@ -79,6 +79,8 @@ mod proxy;
 mod races;
 #[path = "journeys/rebuild.rs"]
 mod rebuild;
+#[path = "journeys/rebuilds.rs"]
+mod rebuilds;
 #[path = "journeys/refresh_races.rs"]
 mod refresh_races;
 #[path = "journeys/renewals.rs"]

@@ -1,0 +1,134 @@
+//! A rebuild is killed wherever it happens to be, while users are changed and read: no query fails, no change is
+//! missing, nothing is sent again, and who begins it anew goes on.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use event_store::MIGRATOR;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+
+use crate::log::Log;
+use crate::server::{Server, annuaire, answer, assert_read_model_follows, some_time, url};
+use crate::sinks::{Sinks, own_redis, shared_kafka};
+
+const USERS: usize = 3_200;
+/// So many change users, each its own.
+const LOADS: usize = 16;
+
+/// Where rebuilds were killed.
+#[derive(Debug, Default)]
+struct Kills {
+    filling: usize,
+    indexing: usize,
+    catching_up: usize,
+    /// It had not begun yet, or had put the new rows in place.
+    before_or_after: usize,
+}
+
+impl Kills {
+    fn at_work(&self) -> usize {
+        self.filling + self.indexing + self.catching_up
+    }
+
+    async fn note(&mut self, pool: &PgPool) {
+        let phase: Option<String> =
+            sqlx::query_scalar("SELECT phase FROM rebuilds").fetch_optional(pool).await.unwrap();
+        *match phase.as_deref() {
+            Some("filling") => &mut self.filling,
+            Some("indexing") => &mut self.indexing,
+            Some("catching up") => &mut self.catching_up,
+            _ => &mut self.before_or_after,
+        } += 1;
+    }
+}
+
+/// The program, with a memory so small that the log is read several times.
+fn rebuild(pool: &PgPool, folder: &std::path::Path) -> tokio::process::Command {
+    let database = url(pool);
+    let arguments = ["projections", "rebuild", "users", "--memory", "1", "--json"];
+    let mut command = annuaire(&arguments, &[("DATABASE_URL", &database)], folder);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Changes users and reads them, each as it was left, until it is told to stop.
+fn load(server: Arc<Server>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>, part: usize) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while !stop.load(Ordering::Relaxed) {
+            let number = done.fetch_add(1, Ordering::Relaxed);
+            let path = format!("/u-{}", number % USERS / LOADS * LOADS + part);
+            let nom = format!("N{number}");
+            let changed = server.put(&path, &json!({ "nom": nom })).send().await.unwrap();
+            assert_eq!(changed.status(), 200);
+            let position = changed.headers()["x-event-position"].to_str().unwrap().to_owned();
+            let (status, user) = answer(server.get(&path).header("x-min-position", position)).await;
+            // 503: the read model is not there yet, which it says.
+            assert!((status == 200 && user["nom"] == *nom) || status == 503, "{status} {user}");
+            if number % 10 == 0 {
+                let (status, page) = answer(server.get("/all?limit=20")).await;
+                assert_eq!((status, page.as_array().map(Vec::len)), (200, Some(20)), "{page}");
+            }
+        }
+    })
+}
+
+async fn killed(pool: PgPool, times: usize) {
+    let seed = fastrand::u64(..);
+    fastrand::seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let redis = own_redis(folder.path()).await;
+    let mut sinks = Sinks::new(&pool, redis.url(), shared_kafka()).await;
+    Log::of(&pool).await.crowd("u", USERS).await;
+    let server = Arc::new(sinks.server(&[]).await);
+    sinks.reach(sinks.head().await).await;
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let loads: Vec<_> =
+        (0..LOADS).map(|part| load(server.clone(), stop.clone(), done.clone(), part)).collect();
+
+    let (begun, mut kills, mut finished) = (Instant::now(), Kills::default(), 0);
+    while kills.at_work() < times {
+        let mut child = rebuild(&pool, folder.path()).spawn().unwrap();
+        tokio::select! {
+            () = some_time(20..=400) => {
+                kills.note(&pool).await;
+                child.kill().await.unwrap();
+            }
+            ended = child.wait() => {
+                assert!(ended.unwrap().success());
+                finished += 1;
+            }
+        }
+    }
+    let last = rebuild(&pool, folder.path()).output().await.unwrap();
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    let told: Value = serde_json::from_slice(&last.stdout).unwrap();
+    assert_eq!((&told["rows"], &told["differing"]), (&json!(USERS), &json!(0)), "seed {seed}: {told}");
+    stop.store(true, Ordering::Relaxed);
+    for load in loads {
+        load.await.unwrap();
+    }
+    let rate = done.load(Ordering::Relaxed) / usize::try_from(begun.elapsed().as_secs()).unwrap().max(1);
+    assert_read_model_follows(&pool).await;
+    sinks.assert_hold().await;
+    println!(
+        "rebuilds: seed {seed}, {kills:?}, {finished} came to their end, {rate} changes a second, 0 findings"
+    );
+    server.signal("TERM");
+    redis.stop().await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn killed_rebuilds_go_on_and_nobody_notices(pool: PgPool) {
+    killed(pool, 5).await;
+}
+
+/// `make campaign NAME=rebuilds N=100`: so many kills.
+#[sqlx::test(migrator = "MIGRATOR")]
+#[ignore = "a campaign"]
+async fn campaign_rebuilds(pool: PgPool) {
+    killed(pool, std::env::var("CAMPAIGN_N").map_or(100, |n| n.parse().unwrap())).await;
+}
