@@ -68,7 +68,7 @@ fn load(server: Arc<Server>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>, part
             let (status, user) = answer(server.get(&path).header("x-min-position", position)).await;
             // 503: the read model is not there yet, which it says.
             assert!((status == 200 && user["nom"] == *nom) || status == 503, "{status} {user}");
-            if number % 10 == 0 {
+            if number.is_multiple_of(10) {
                 let (status, page) = answer(server.get("/all?limit=20")).await;
                 assert_eq!((status, page.as_array().map(Vec::len)), (200, Some(20)), "{page}");
             }
