@@ -165,23 +165,25 @@ impl<P: Projection> Rebuild<P> {
     async fn connect(&self) -> Result<PgConnection, Failure> {
         let mut connection =
             self.options.clone().options([("search_path", "rebuild,public")]).connect().await?;
-        let taken: Option<i32> = sqlx::query_scalar(
+        let lock = format!("annuaire.rebuild.{}", P::NAME);
+        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+            .bind(&lock)
+            .fetch_one(&mut connection)
+            .await?;
+        if alone {
+            return Ok(connection);
+        }
+        let other: Option<i32> = sqlx::query_scalar(
             "SELECT pid FROM pg_locks
-             WHERE NOT pg_try_advisory_lock(hashtextextended('annuaire.rebuild.' || $1, 0))
-               AND locktype = 'advisory' AND granted AND objsubid = 1
-               AND (classid::bigint << 32) | objid::bigint = hashtextextended('annuaire.rebuild.' || $1, 0)
+             WHERE locktype = 'advisory' AND granted AND objsubid = 1
+               AND (classid::bigint << 32) | objid::bigint = hashtextextended($1, 0)
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         )
-        .bind(P::NAME)
+        .bind(&lock)
         .fetch_optional(&mut connection)
         .await?;
-        match taken {
-            None => Ok(connection),
-            Some(pid) => Err(Failure::lasting(
-                "rebuild_under_way",
-                format!("somebody else makes {} again: PostgreSQL's process {pid}", P::NAME),
-            )),
-        }
+        let who = other.map_or_else(String::new, |pid| format!(": PostgreSQL's process {pid}"));
+        Err(Failure::lasting("rebuild_under_way", format!("somebody else makes {} again{who}", P::NAME)))
     }
 
     async fn begin(&self, connection: &mut PgConnection) -> Result<Place, Failure> {
