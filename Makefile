@@ -83,7 +83,7 @@ $(SCHEMATHESIS)/bin/schemathesis:
 # generation: left to grow by itself it stays at 50 MB, and each 2 s the broker stands still for 20 ms.
 bench: export KAFKA_HEAP_OPTS := -Xms1G -Xmx1G -Xmn600m -XX:+AlwaysPreTouch
 bench: export KAFKA_JVM_PERFORMANCE_OPTS := -server -XX:+UseG1GC
-bench: install ## measure: NAME=append, read, http, login, lag, or with Java outbox, inbound; ARGS=--help
+bench: install ## measure: NAME=append, read, rebuild, http, login, lag, or with Java outbox, inbound; ARGS=--help
 ifneq ($(filter outbox inbound,$(NAME)),)
 	.ci/install tests
 	$(MAKE) services
