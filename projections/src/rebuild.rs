@@ -12,6 +12,7 @@ mod swap;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::reader::Failure;
@@ -28,6 +29,10 @@ use crate::table::{ApplyError, Projection, advance, checkpoint, place as set, ta
 /// How far behind the log's head the rows may be when they take their place: a moment's work, for which whoever
 /// keeps the live ones waits.
 const NEAR: i64 = 1_000;
+
+/// How often and how long it is tried to be alone, before another is taken for one that works.
+const TRIES: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Many rows at once: those of a range of streams, in memory.
 #[async_trait]
@@ -166,12 +171,16 @@ impl<P: Projection> Rebuild<P> {
         let mut connection =
             self.options.clone().options([("search_path", "rebuild,public")]).connect().await?;
         let lock = format!("annuaire.rebuild.{}", P::NAME);
-        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
-            .bind(&lock)
-            .fetch_one(&mut connection)
-            .await?;
-        if alone {
-            return Ok(connection);
+        // That of one that was killed is held until the server is through with its last statement.
+        for _ in 0..TRIES {
+            let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+                .bind(&lock)
+                .fetch_one(&mut connection)
+                .await?;
+            if alone {
+                return Ok(connection);
+            }
+            tokio::time::sleep(BETWEEN).await;
         }
         let other: Option<i32> = sqlx::query_scalar(
             "SELECT pid FROM pg_locks

@@ -9,6 +9,7 @@ use std::time::Instant;
 use event_store::MIGRATOR;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
@@ -98,7 +99,10 @@ async fn killed(pool: PgPool, times: usize) {
                 child.kill().await.unwrap();
             }
             ended = child.wait() => {
-                assert!(ended.unwrap().success());
+                let ended = ended.unwrap();
+                let mut told = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut told).await.unwrap();
+                assert!(ended.success(), "seed {seed}: {told}");
                 finished += 1;
             }
         }
