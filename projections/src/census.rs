@@ -54,8 +54,7 @@ impl Census {
         while let Some(events) = pages.try_next().await? {
             let at = events.last().map_or(self.at, |last| self.at.behind(last));
             for event in events.iter().filter(|event| event.stream.category() == User::CATEGORY) {
-                let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-                self.take_in(&event.decode().map_err(undecodable)?);
+                self.take_in(&event.decode().map_err(ApplyError::at(event))?);
             }
             self.at = at;
             seen(at.position);

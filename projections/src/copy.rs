@@ -4,10 +4,8 @@
 //! big-endian.
 
 use chrono::{DateTime, Utc};
+use event_store::postgres::copy::{EPOCH, SIGNATURE};
 
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// 2000-01-01, from which `PostgreSQL` counts, in microseconds of Unix time.
-const EPOCH: i64 = 946_684_800_000_000;
 /// The object id of the type `text`.
 const TEXT: u32 = 25;
 

@@ -198,7 +198,6 @@ impl<P: Projection> Rebuild<P> {
     async fn begin(&self, connection: &mut PgConnection) -> Result<Place, Failure> {
         let (log, head) = (self.store.log(), self.store.head().await?);
         let mut transaction = connection.begin().await?;
-        shadow::drop_tables::<P>(&mut transaction).await?;
         shadow::create::<P>(&mut transaction).await?;
         let (phase, upto) = match P::bulk() {
             Some(_) => (Phase::Filling, head),

@@ -44,20 +44,13 @@ pub(crate) fn payloads<A: Aggregate>(
     events: &[StoredEvent],
 ) -> Result<Vec<(&StoredEvent, A::Event)>, ApplyError> {
     let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);
-    own.map(|event| {
-        let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-        event.payload().map(|payload| (event, payload)).map_err(undecodable)
-    })
-    .collect()
+    own.map(|event| Ok((event, event.payload().map_err(ApplyError::at(event))?))).collect()
 }
 
 /// Those of `events` that are of one aggregate's streams.
 pub(crate) fn decoded<A: Aggregate>(events: &[StoredEvent]) -> Result<Vec<Recorded<A::Event>>, ApplyError> {
     let own = events.iter().filter(|event| event.stream.category() == A::CATEGORY);
-    own.map(|event| {
-        event.decode().map_err(|source| ApplyError::Undecodable { position: event.position, source })
-    })
-    .collect()
+    own.map(|event| event.decode().map_err(ApplyError::at(event))).collect()
 }
 
 /// Why events could not be applied.
@@ -74,6 +67,14 @@ pub enum ApplyError {
     /// The database refused, or could not be reached.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl ApplyError {
+    /// That this event can't be read.
+    pub(crate) fn at(event: &StoredEvent) -> impl FnOnce(CodecError) -> Self {
+        let position = event.position;
+        move |source| Self::Undecodable { position, source }
+    }
 }
 
 impl From<ApplyError> for Failure {

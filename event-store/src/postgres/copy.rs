@@ -18,9 +18,10 @@ use crate::store::{Replay, StoreError};
 
 /// Events in a page: some megabytes, so that a snapshot lives for milliseconds.
 const PAGE: i64 = 5_000;
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// What it begins with, in either direction.
+pub const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// 2000-01-01, from which PostgreSQL counts, in microseconds of Unix time.
-const EPOCH: i64 = 946_684_800_000_000;
+pub const EPOCH: i64 = 946_684_800_000_000;
 
 /// Every event behind `after` up to `to`.
 pub(super) fn replay(pool: PgPool, after: Position, to: Position) -> Replay {

@@ -6,7 +6,7 @@
 
 mod append;
 mod batch;
-mod copy;
+pub mod copy;
 mod delivery;
 mod head;
 mod read;

@@ -72,12 +72,6 @@ impl Skipped {
         }
         left.into_iter().cloned().collect()
     }
-
-    /// Where they stand.
-    #[must_use]
-    pub fn positions(&self) -> BTreeSet<Position> {
-        self.0.iter().map(|(position, _)| *position).collect()
-    }
 }
 
 /// The events that a read model passes by. Whoever makes it again from the log leaves them out, too.

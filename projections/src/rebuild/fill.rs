@@ -25,7 +25,7 @@ pub(super) async fn fill<P: Projection>(
     let skipped = skipped(connection, P::NAME).await?;
     for range in 1.. {
         let told = |at| told(Step::Reading { range, at, to: place.upto });
-        let next = read::<P>(store, &mut *bulk, place, (memory, &skipped), &told).await?;
+        let next = read::<P>(store, &mut *bulk, place, &skipped, memory, &told).await?;
         let mut transaction = connection.begin().await?;
         match &next {
             Some(next) => place.reach::<P>(&mut transaction, next).await?,
@@ -46,7 +46,8 @@ async fn read<P: Projection>(
     store: &dyn EventStore,
     bulk: &mut dyn Bulk,
     place: &Place,
-    (memory, skipped): (usize, &Skipped),
+    skipped: &Skipped,
+    memory: usize,
     told: &(dyn Fn(Position) + Sync),
 ) -> Result<Option<String>, Failure> {
     let (category, from) = (bulk.category(), place.reached.as_deref());

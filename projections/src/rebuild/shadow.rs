@@ -60,18 +60,19 @@ pub(super) async fn index<P: Projection>(connection: &mut PgConnection) -> Resul
 /// Drops what there is, and forgets that it was begun.
 pub(super) async fn drop<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    drop_tables::<P>(&mut transaction).await?;
-    sqlx::query("DELETE FROM rebuilds WHERE reader = $1").bind(P::NAME).execute(&mut *transaction).await?;
-    sqlx::query("DELETE FROM rebuild.checkpoints WHERE reader = $1")
-        .bind(P::NAME)
-        .execute(&mut *transaction)
-        .await?;
+    for table in P::TABLES {
+        run(&mut transaction, format("DROP TABLE IF EXISTS rebuild.", table)).await?;
+    }
+    forget::<P>(&mut transaction).await?;
     transaction.commit().await
 }
 
-pub(super) async fn drop_tables<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for table in P::TABLES {
-        run(connection, format("DROP TABLE IF EXISTS rebuild.", table)).await?;
+/// Forgets where the rebuild was.
+pub(super) async fn forget<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for delete in
+        ["DELETE FROM rebuilds WHERE reader = $1", "DELETE FROM rebuild.checkpoints WHERE reader = $1"]
+    {
+        sqlx::query(delete).bind(P::NAME).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use super::shadow::{format, run};
+use super::shadow::{forget, format, run};
 use super::{Shadow, of_this_log};
 use crate::table::{Projection, place, take_over};
 
@@ -92,10 +92,7 @@ async fn try_swap<P: Projection>(
         .execute(&mut *transaction)
         .await?;
     place(&mut transaction, P::NAME, shadow.at).await?;
-    for table in ["rebuilds", "rebuild.checkpoints"] {
-        let forget = format!("DELETE FROM {table} WHERE reader = '{}'", P::NAME);
-        run(&mut transaction, forget).await?;
-    }
+    forget::<P>(&mut transaction).await?;
     let snapshot = snapshot(options).await?;
     let change_places: Vec<String> = P::TABLES
         .iter()

@@ -24,8 +24,7 @@ pub(crate) async fn follow(
         }
     }
     for event in events.iter().filter(|event| event.stream.category() == Access::CATEGORY) {
-        let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-        let event = event.decode::<access::Event>().map_err(undecodable)?;
+        let event = event.decode::<access::Event>().map_err(ApplyError::at(event))?;
         match &event.event {
             access::Event::PasswordChanged(PasswordChanged { kept_session, .. }) => {
                 let floor = Floor::Password { version: event.version, kept: *kept_session };

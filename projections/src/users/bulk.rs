@@ -33,8 +33,7 @@ impl Bulk for Rows {
     }
 
     fn take_in(&mut self, event: &StoredEvent) -> Result<(), ApplyError> {
-        let undecodable = |source| ApplyError::Undecodable { position: event.position, source };
-        let payload = event.payload().map_err(undecodable)?;
+        let payload = event.payload().map_err(ApplyError::at(event))?;
         let id = event.stream.id();
         // In place: a row is large.
         if let Some(row) = self.rows.get_mut(id) {

@@ -23,8 +23,8 @@ const MIB: usize = 1 << 20;
 /// Makes one again.
 pub(super) async fn rebuild(tools: &Tools, which: Which, memory: u16) -> Result<(), Fatal> {
     match which.name {
-        Name::Users => tell(tools, which, &made::<Users>(tools, memory).await?, false).await,
-        Name::Customers => tell(tools, which, &made::<Customers>(tools, memory).await?, false).await,
+        Name::Users => tell::<Users>(tools, which, memory, false).await,
+        Name::Customers => tell::<Customers>(tools, which, memory, false).await,
         Name::ProfileCache => Err(no_table(which)),
     }
 }
@@ -32,8 +32,8 @@ pub(super) async fn rebuild(tools: &Tools, which: Which, memory: u16) -> Result<
 /// Puts back what was replaced.
 pub(super) async fn roll_back(tools: &Tools, which: Which) -> Result<(), Fatal> {
     match which.name {
-        Name::Users => tell(tools, which, &made::<Users>(tools, 0).await?, true).await,
-        Name::Customers => tell(tools, which, &made::<Customers>(tools, 0).await?, true).await,
+        Name::Users => tell::<Users>(tools, which, 0, true).await,
+        Name::Customers => tell::<Customers>(tools, which, 0, true).await,
         Name::ProfileCache => Err(no_table(which)),
     }
 }
@@ -41,8 +41,8 @@ pub(super) async fn roll_back(tools: &Tools, which: Which) -> Result<(), Fatal> 
 /// Gives up what was begun.
 pub(super) async fn cancel(tools: &Tools, which: Which) -> Result<(), Fatal> {
     let given_up = match which.name {
-        Name::Users => made::<Users>(tools, 0).await?.cancel().await,
-        Name::Customers => made::<Customers>(tools, 0).await?.cancel().await,
+        Name::Users => made::<Users>(tools, 0).await?.0.cancel().await,
+        Name::Customers => made::<Customers>(tools, 0).await?.0.cancel().await,
         Name::ProfileCache => return Err(no_table(which)),
     };
     let name = which.name.as_str();
@@ -55,23 +55,17 @@ pub(super) async fn cancel(tools: &Tools, which: Which) -> Result<(), Fatal> {
     write(&text).map(drop)
 }
 
-async fn made<P: Projection>(tools: &Tools, memory: u16) -> Result<Rebuild<P>, Fatal> {
+async fn made<P: Projection>(tools: &Tools, memory: u16) -> Result<(Rebuild<P>, Arc<dyn EventStore>), Fatal> {
     let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
-    Ok(Rebuild::new(store, tools.urls.read_models.clone(), usize::from(memory) * MIB))
+    let options = tools.urls.read_models.clone();
+    Ok((Rebuild::new(store.clone(), options, usize::from(memory) * MIB), store))
 }
 
-async fn tell<P: Projection>(
-    tools: &Tools,
-    which: Which,
-    rebuild: &Rebuild<P>,
-    back: bool,
-) -> Result<(), Fatal> {
+async fn tell<P: Projection>(tools: &Tools, which: Which, memory: u16, back: bool) -> Result<(), Fatal> {
     let (name, begun) = (which.name.as_str(), Instant::now());
-    let head = {
-        let mut log = tools.log().await?;
-        super::super::head(&mut log).await.map_err(super::super::unreadable)?
-    };
-    let progress = Progress::new(head);
+    let (rebuild, store) = made::<P>(tools, memory).await?;
+    let head = store.head().await.map_err(|e| Fatal::new("can't read the event log", e))?;
+    let progress = Progress::new(head.get());
     let told = |step: Step| show(&progress, step);
     let made = if back { rebuild.roll_back(&told).await } else { rebuild.run(&told).await };
     let what = if back { "roll back" } else { "rebuild" };
