@@ -21,8 +21,9 @@ use event_store::reader::{Progress, Runner};
 use event_store::{Appender, Commands, EventStore, IdSource, SystemClock, UuidV7};
 use futures::{StreamExt, TryStreamExt, stream};
 use projections::profile_cache::{Maintenance, ProfileCache};
-use projections::users::{self, Users};
-use projections::{Census, runner};
+use projections::rebuild::Rebuild;
+use projections::runner;
+use projections::users::Users;
 use redis::AsyncConnectionConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -252,10 +253,11 @@ impl Ours {
             return Err(format!("the log has {stored} events, {expected} were acknowledged").into());
         }
         let pool = PgPool::connect(url).await?;
-        let mut census = Census::new(self.log.clone());
-        let mut differences = users::verify(&mut census, &pool, &|_| ()).await?;
-        let cache = Maintenance::new(manager(&self.redis)?, self.log.log(), TTL);
-        let hashes = cache.verify(&mut Census::new(self.log.clone()), &SystemClock, &|_| ()).await?;
+        let verified =
+            Rebuild::<Users>::new(self.log.clone(), url.parse()?, 128 << 20).verify(false, &|_| ()).await?;
+        let mut differences = verified.differences;
+        let cache = Maintenance::new(manager(&self.redis)?, pool.clone(), self.log.log(), TTL);
+        let hashes = cache.verify(&self.log, &SystemClock, false, &|_| ()).await?;
         differences.extend(hashes.differences);
         let rows = bench::reference::rows(&pool, "users_v1").await?;
         if !differences.is_empty() || hashes.evicted > 0 || rows != i64::try_from(users)? {

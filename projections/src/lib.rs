@@ -11,7 +11,6 @@
 // A new event has to be given its meaning in every read model before anything compiles.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod census;
 mod copy;
 pub mod customers;
 mod difference;
@@ -24,7 +23,6 @@ pub mod sessions;
 mod table;
 pub mod users;
 
-pub use census::Census;
 pub use customers::{subscriptions, tokens};
 pub use difference::Difference;
 pub use table::{ApplyError, Projection, Table, runner};

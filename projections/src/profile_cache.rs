@@ -9,7 +9,9 @@
 
 mod again;
 mod entries;
+mod names;
 mod rebuild;
+mod verify;
 mod warmer;
 
 use std::sync::Arc;
@@ -31,7 +33,8 @@ use uuid::Uuid;
 
 use again::{Again, Batch};
 use entries::{Entries, Entry};
-pub use rebuild::{Comparison, Maintenance};
+pub use rebuild::Maintenance;
+pub use verify::Comparison;
 pub use warmer::Warmer;
 
 /// Where the reader keeps how far it has come.
@@ -258,8 +261,8 @@ impl Writer {
     fn pipe(&self, entries: &[Entry]) -> redis::Pipeline {
         let mut pipe = redis::pipe();
         pipe.load_script(&self.put).ignore();
-        for entry in entries {
-            pipe.invoke_script(&entry.put(&self.put, &log_name(self.log), self.ttl)).ignore();
+        for call in entries::put(entries, &self.put, &log_name(self.log), self.ttl) {
+            pipe.invoke_script(&call).ignore();
         }
         pipe
     }

@@ -9,6 +9,7 @@ mod fill;
 mod place;
 mod shadow;
 mod swap;
+mod verify;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -81,14 +82,14 @@ pub enum Step {
     Comparing,
 }
 
-/// What became of a rebuild.
+/// What became of rows that were made again.
 #[derive(Clone, Debug)]
 pub struct Rebuilt {
-    /// As of this position the rows took their place.
+    /// As of this position they took their place, or were compared.
     pub position: Position,
     /// How many there were.
     pub rows: i64,
-    /// How many rows of those that were live were not what they are now.
+    /// How many rows of those that were live were otherwise.
     pub differing: i64,
     /// Some of these.
     pub differences: Vec<Difference>,
@@ -125,13 +126,44 @@ impl<P: Projection> Rebuild<P> {
 
     /// Begins, or goes on with what was begun, and puts the new rows in the place of the live ones.
     pub async fn run(&self, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        let head = self.store.head().await?;
+        let connection = self.filled(head, told).await?;
+        self.finish(connection, told).await
+    }
+
+    /// Compares the live rows with those that the log makes, which are made beside them as for a rebuild and
+    /// dropped again. Writes those that differ, if it is to `heal`.
+    pub async fn verify(&self, heal: bool, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        let live = self.live().await?;
+        let connection = self.filled(live, told).await?;
+        let mut shadow = self.shadow(connection).await?;
+        let mut live = self.live().await?;
+        if live < shadow.at.position {
+            let made = shadow.at.position;
+            let how = "verify it once it has come so far, or give up with `annuaire projections rebuild … --cancel`";
+            let why =
+                format!("{} is at position {live}, and was begun to be made again as of {made}", P::NAME);
+            return Err(Failure::passing(format!("{why}: {how}")));
+        }
+        while shadow.is_far_from(live) {
+            shadow.catch_up::<P>(&*self.store, live, told).await?;
+            live = self.live().await?;
+        }
+        told(Step::Comparing);
+        let verified = verify::verify::<P>(&*self.store, &self.options, &mut shadow, heal).await?;
+        shadow::drop::<P>(&mut shadow.connection).await?;
+        Ok(verified)
+    }
+
+    /// A connection to rows as of `head` or later, with their indexes.
+    async fn filled(&self, head: Position, told: &(dyn Fn(Step) + Sync)) -> Result<PgConnection, Failure> {
         let mut connection = self.connect().await?;
         let mut place = match Place::take_over::<P>(&mut connection, self.store.log()).await? {
             Some(place) => {
                 told(Step::Resumed);
                 place
             }
-            None => self.begin(&mut connection).await?,
+            None => self.begin(&mut connection, head).await?,
         };
         if place.phase == Phase::Filling {
             fill::fill::<P>(&*self.store, &mut connection, &mut place, self.memory, told).await?;
@@ -141,7 +173,14 @@ impl<P: Projection> Rebuild<P> {
             shadow::index::<P>(&mut connection).await?;
             place.go_to::<P>(&mut connection, Phase::CatchingUp).await?;
         }
-        self.finish(connection, told).await
+        Ok(connection)
+    }
+
+    /// How far the live rows have come.
+    async fn live(&self) -> Result<Position, Failure> {
+        let mut connection = self.options.connect().await?;
+        let known = of_this_log::<P>(&mut connection, self.store.log()).await?;
+        Ok(known.map_or(Position::START, |known| known.position))
     }
 
     /// Puts back what the last rebuild has replaced, as soon as that has caught up.
@@ -195,8 +234,8 @@ impl<P: Projection> Rebuild<P> {
         Err(Failure::lasting("rebuild_under_way", format!("somebody else makes {} again{who}", P::NAME)))
     }
 
-    async fn begin(&self, connection: &mut PgConnection) -> Result<Place, Failure> {
-        let (log, head) = (self.store.log(), self.store.head().await?);
+    async fn begin(&self, connection: &mut PgConnection, head: Position) -> Result<Place, Failure> {
+        let log = self.store.log();
         let mut transaction = connection.begin().await?;
         shadow::create::<P>(&mut transaction).await?;
         let (phase, upto) = match P::bulk() {
@@ -215,27 +254,32 @@ impl<P: Projection> Rebuild<P> {
 
     async fn finish(
         &self,
-        mut connection: PgConnection,
+        connection: PgConnection,
         told: &(dyn Fn(Step) + Sync),
     ) -> Result<Rebuilt, Failure> {
-        let (at, epoch) = take_over(&mut connection, P::NAME, self.store.log()).await?;
-        let skipped = skipped(&mut connection, P::NAME).await?;
-        let mut shadow = Shadow { connection, at, epoch, skipped };
+        let mut shadow = self.shadow(connection).await?;
         let mut head = self.store.head().await?;
-        loop {
+        while shadow.is_far_from(head) {
             shadow.catch_up::<P>(&*self.store, head, told).await?;
             head = self.store.head().await?;
-            if head.get() - shadow.at.position.get() <= NEAR {
-                break;
-            }
         }
-        let swapped = swap::swap::<P>(&self.store, &self.options, &mut shadow).await?;
+        let snapshot = swap::swap::<P>(&self.store, &self.options, &mut shadow).await?;
         told(Step::Comparing);
-        compare::compare::<P>(swapped).await
+        compare::compare::<P>(snapshot, "previous", "public", shadow.at.position).await.map(|it| it.1)
+    }
+
+    async fn shadow(&self, mut connection: PgConnection) -> Result<Shadow, Failure> {
+        let (at, epoch) = take_over(&mut connection, P::NAME, self.store.log()).await?;
+        let skipped = skipped(&mut connection, P::NAME).await?;
+        Ok(Shadow { connection, at, epoch, skipped })
     }
 }
 
 impl Shadow {
+    const fn is_far_from(&self, position: Position) -> bool {
+        position.get() - self.at.position.get() > NEAR
+    }
+
     /// Applies what the log has up to a position.
     async fn catch_up<P: Projection>(
         &mut self,

@@ -19,11 +19,9 @@ mod bulk;
 mod queries;
 #[cfg(test)]
 mod tests;
-mod verify;
 
-pub(crate) use queries::rows_and_position;
 pub use queries::{Filter, Finder, administrators, count, find_by_matricule, find_many, page};
-pub use verify::verify;
+pub(crate) use queries::{position, rows_and_position, rows_behind, rows_under};
 
 /// The projection.
 pub struct Users;

@@ -1,25 +1,22 @@
 //! `annuaire projections`: how far the read models are, whether they are right, and made again.
 
 mod append_lock;
+mod cache;
 mod orders;
+mod rebuild;
 mod status;
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::fmt::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use event_store::reader::Failure;
-use event_store::{EventStore, Position, SystemClock};
-use projections::profile_cache::{Comparison, Maintenance};
-use projections::{Census, Difference, users};
+use event_store::Position;
+use projections::Difference;
 use serde_json::{Value, json};
 
+use self::rebuild::Order;
 use super::Tools;
 use super::print::write;
-use super::progress::Progress;
 use crate::fatal::Fatal;
-
-mod rebuild;
 
 /// The read models.
 #[derive(Debug, Subcommand)]
@@ -30,8 +27,18 @@ pub(crate) enum Projections {
         #[arg(long)]
         json: bool,
     },
-    /// Compare one with the log, print what differs, and end with 1 if something does
-    Verify(Which),
+    /// Compare one with what the log makes of it, print what differs, and end with 1 if something does
+    ///
+    /// Rows are made again beside those that are read, and dropped; the cache is compared with the rows of users.
+    Verify {
+        #[command(flatten)]
+        which: Which,
+        /// Write those that differ, and only those
+        #[arg(long)]
+        heal: bool,
+        #[command(flatten)]
+        memory: Memory,
+    },
     /// Make one again from the log
     ///
     /// What is there is read until the new is complete, and whoever keeps it up to date goes on behind
@@ -43,9 +50,8 @@ pub(crate) enum Projections {
         /// Give up one that was broken off, and drop what it has made
         #[arg(long)]
         cancel: bool,
-        /// So many MiB of rows are held in memory at most; with more of them the log is read several times
-        #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
-        memory: u16,
+        #[command(flatten)]
+        memory: Memory,
     },
     /// Put back the rows that the last rebuild has replaced
     ///
@@ -69,6 +75,19 @@ pub(crate) struct Which {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Memory {
+    /// So many MiB of rows are held in memory at most; with more of them the log is read several times
+    #[arg(long = "memory", value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    mib: u16,
+}
+
+impl Memory {
+    fn bytes(self) -> usize {
+        usize::from(self.mib) << 20
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,112 +119,72 @@ pub(crate) async fn run(tools: &Tools, command: &Projections) -> Result<(), Fata
         Projections::Skip(ref skip) => orders::skip(tools, skip).await,
         Projections::Pause(ref pause) => orders::pause(tools, pause).await,
         Projections::Resume(ref resume) => orders::resume(tools, resume).await,
-        Projections::Verify(Which { name, json }) => verify(tools, name, json).await,
+        Projections::Verify { which: Which { name: Name::ProfileCache, json }, heal, .. } => {
+            cache::verify(tools, json, heal).await
+        }
+        Projections::Verify { which, heal, memory } => {
+            rebuild::run(tools, which, Order::Verify { heal, memory }).await
+        }
         Projections::Rebuild { which: Which { name: Name::ProfileCache, json }, cancel, .. } => {
-            rebuild_cache(tools, json, cancel).await
+            cache::rebuild(tools, json, cancel).await
         }
-        Projections::Rebuild { which, cancel: true, .. } => rebuild::cancel(tools, which).await,
-        Projections::Rebuild { which, memory, .. } => rebuild::rebuild(tools, which, memory).await,
-        Projections::Rollback(which) => rebuild::roll_back(tools, which).await,
+        Projections::Rebuild { which, cancel: true, .. } => rebuild::run(tools, which, Order::Cancel).await,
+        Projections::Rebuild { which, memory, .. } => {
+            rebuild::run(tools, which, Order::Rebuild { memory }).await
+        }
+        Projections::Rollback(which) => rebuild::run(tools, which, Order::RollBack).await,
     }
 }
 
-async fn verify(tools: &Tools, name: Name, as_json: bool) -> Result<(), Fatal> {
-    let failed = |e: Failure| Fatal::new(format!("can't verify {}", name.as_str()), e);
-    let (mut census, progress) = begin(tools).await?;
-    let seen = |position: Position| progress.at(position.get());
-    let Comparison { differences, evicted } = match name {
-        Name::Users => {
-            let compared = users::verify(&mut census, &tools.pool, &seen).await;
-            compared.map(|differences| Comparison { differences, evicted: 0 })
-        }
-        Name::ProfileCache => cache(tools, &census).await?.verify(&mut census, &SystemClock, &seen).await,
-        Name::Customers => return Err(by_rebuild(name)),
-    }
-    .map_err(failed)?;
-    progress.finish();
-    let position = census.checkpoint().position;
-    if as_json {
-        let mut answer =
-            json!({ "name": name.as_str(), "position": position.get(), "differences": differences });
-        if let Name::ProfileCache = name {
-            answer["evicted"] = evicted.into();
-        }
-        write(&format!("{answer:#}\n"))?;
-    } else {
-        write(&told(name, position, &differences, evicted))?;
-    }
-    match differences.len() {
-        0 => Ok(()),
-        count => Err(Fatal::new(
-            format!("{} is not what the log says", name.as_str()),
-            format!("{count} differences; `annuaire projections rebuild {}` heals them", name.as_str()),
-        )),
-    }
+/// What was compared, and what was found.
+struct Verified {
+    name: Name,
+    position: Position,
+    /// How many differ; these are some of them.
+    differing: i64,
+    differences: Vec<Difference>,
+    is_healed: bool,
 }
 
-fn told(name: Name, position: Position, differences: &[Difference], evicted: usize) -> String {
-    use std::fmt::Write;
-
+/// Tells what differs; of more than is shown, how many there are. It is an error unless it was set right.
+fn tell(verified: &Verified, as_json: bool, more: &[(&str, Value)]) -> Result<(), Fatal> {
+    let Verified { name, position, differing, differences, is_healed } = verified;
+    let name = name.as_str();
+    let mut answer = json!({
+        "name": name, "position": position.get(), "differing": differing, "differences": differences,
+        "healed": is_healed,
+    });
+    for (field, value) in more {
+        answer[field] = value.clone();
+    }
     let mut text = String::new();
     for difference in differences {
         // Writing to a text does not fail.
         let _ = writeln!(text, "{difference}");
     }
-    if differences.is_empty() {
-        let _ = writeln!(text, "{} is what the log says at position {position}", name.as_str());
-    }
-    if evicted > 0 {
-        let _ = writeln!(text, "{evicted} hashes are absent, as Redis's maxmemory-policy permits");
-    }
-    text
-}
-
-async fn rebuild_cache(tools: &Tools, as_json: bool, cancel: bool) -> Result<(), Fatal> {
-    let name = Name::ProfileCache.as_str();
-    if cancel {
-        let why = "a rebuild of the cache leaves nothing behind when it is broken off";
-        return Err(Fatal::new(format!("nothing of {name} to cancel"), why));
-    }
-    let failed = |e: Failure| Fatal::new(format!("can't rebuild {name}"), e);
-    let (mut census, progress) = begin(tools).await?;
-    let (seen, begun) = (|position: Position| progress.at(position.get()), Instant::now());
-    let cache = cache(tools, &census).await?;
-    let count = cache.rebuild(&mut census, &SystemClock, &seen).await.map_err(failed)?;
-    progress.finish();
-    let (position, seconds) = (census.checkpoint().position, begun.elapsed().as_secs_f64());
-    let text = if as_json {
-        let answer: Value =
-            json!({ "name": name, "position": position.get(), "hashes": count, "seconds": seconds });
-        format!("{answer:#}\n")
-    } else {
-        format!("{name}: {count} hashes as of position {position}, in {seconds:.1} s\n")
+    let _ = match (*differing, is_healed) {
+        (0, _) => writeln!(text, "{name} is what the log says at position {position}"),
+        (count, true) => writeln!(text, "{count} differed and are now what the log says"),
+        (count, false) => writeln!(text, "{count} differ at position {position}"),
     };
-    write(&text).map(drop)
+    if *is_healed {
+        after_others(verified.name, *differing, &mut text);
+    }
+    write(&if as_json { format!("{answer:#}\n") } else { text })?;
+    if *differing == 0 || *is_healed {
+        return Ok(());
+    }
+    Err(Fatal::new(
+        format!("{name} is not what the log says"),
+        format!("{differing} differences; `annuaire projections verify {name} --heal` sets them right"),
+    ))
 }
 
-/// For one that no command compares.
-fn by_rebuild(name: Name) -> Fatal {
-    let how = format!(
-        "`annuaire projections rebuild {}` makes it again and tells what differs; `rollback` undoes that",
-        name.as_str()
-    );
-    Fatal::new(format!("{} is not verified without being made again", name.as_str()), how)
-}
-
-/// Everyone, not yet read, and what tells how far that is.
-async fn begin(tools: &Tools) -> Result<(Census, Progress), Fatal> {
-    let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
-    let head = store.head().await.map_err(|e| Fatal::new("can't read the event log", e))?;
-    Ok((Census::new(store), Progress::new(head.get())))
-}
-
-async fn cache(tools: &Tools, census: &Census) -> Result<Maintenance, Fatal> {
-    let redis = tools.redis().await?.ok_or_else(|| {
-        Fatal::new(
-            "there is no cache to look at",
-            "the private Redis is not running, and REDIS_URL names none",
-        )
-    })?;
-    Ok(Maintenance::new(redis, census.checkpoint().log, tools.config.profile_cache_ttl))
+/// What else may be wrong where rows of users were: services write to the cache what they have read from them.
+fn after_others(name: Name, differing: i64, text: &mut String) {
+    if let (Name::Users, 1..) = (name, differing) {
+        let how = "in ten seconds, `annuaire projections verify profile_cache --heal` finds it";
+        // Writing to a text does not fail.
+        let _ = writeln!(text, "A service may put into the cache what it has just read from them: {how}");
+    }
 }

@@ -1,38 +1,57 @@
-//! What a rebuild has changed: the rows that were live beside those that are, as of one position.
+//! What is otherwise: rows that were live beside those that the log makes, as of one position.
 
+use event_store::Position;
 use event_store::reader::Failure;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Rebuilt;
-use super::swap::Swapped;
+use super::shadow::run;
 use crate::difference::Difference;
 use crate::table::Projection;
 
-/// Its key, as it is, as it was, and how many there are.
-type Row = (String, Option<String>, Option<String>, i64);
+/// Its key, as it is, and as it was.
+type Row = (String, Option<String>, Option<String>);
 
 /// So many rows of a table are shown.
 const SHOWN: usize = 20;
 
-pub(super) async fn compare<P: Projection>(swapped: Swapped) -> Result<Rebuilt, Failure> {
-    let Swapped { mut snapshot, at } = swapped;
-    let mut rebuilt = Rebuilt { position: at.position, rows: 0, differing: 0, differences: Vec::new() };
-    // Whole tables are compared.
-    super::shadow::run(&mut snapshot, "SET enable_seqscan = on; SET work_mem = '64MB'".into()).await?;
-    for table in P::TABLES {
-        let counted = format!("SELECT count(*) FROM public.\"{table}\"");
-        rebuilt.rows += sqlx::query_scalar::<_, i64>(AssertSqlSafe(counted)).fetch_one(&mut snapshot).await?;
-        table_by_table(&mut snapshot, table, &mut rebuilt).await?;
-    }
-    Ok(rebuilt)
+/// The columns of a table's primary key.
+pub(super) struct Key {
+    pub(super) table: &'static str,
+    pub(super) columns: String,
 }
 
+/// Compares the tables in the schema `was` with those in `is`, in a snapshot of both. Leaves the keys of what
+/// differs in temporary tables of that session, `differing_` before their names.
+pub(super) async fn compare<P: Projection>(
+    mut snapshot: PgConnection,
+    was: &str,
+    is: &str,
+    position: Position,
+) -> Result<((PgConnection, Vec<Key>), Rebuilt), Failure> {
+    let (mut rebuilt, mut keys) =
+        (Rebuilt { position, rows: 0, differing: 0, differences: Vec::new() }, Vec::new());
+    // Whole tables are compared.
+    run(&mut snapshot, "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '64MB'".into()).await?;
+    for table in P::TABLES {
+        let counted = format!("SELECT count(*) FROM {is}.\"{table}\"");
+        rebuilt.rows += sqlx::query_scalar::<_, i64>(AssertSqlSafe(counted)).fetch_one(&mut snapshot).await?;
+        let both = format!("{was}.\"{table}\" was FULL JOIN {is}.\"{table}\" now");
+        let columns = table_by_table(&mut snapshot, table, &both, &mut rebuilt).await?;
+        keys.push(Key { table, columns });
+    }
+    run(&mut snapshot, "COMMIT".into()).await?;
+    Ok(((snapshot, keys), rebuilt))
+}
+
+/// Answers with the columns of the key.
 async fn table_by_table(
     snapshot: &mut PgConnection,
     table: &str,
+    both: &str,
     rebuilt: &mut Rebuilt,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     // Column by column, since to write a row as a text takes longer; a `json` has no other equality.
     let (columns, differ): (String, String) = sqlx::query_as(
         "SELECT string_agg(quote_ident(attname), ', ') FILTER (WHERE attnum = ANY (indkey)),
@@ -45,19 +64,26 @@ async fn table_by_table(
     .bind(table)
     .fetch_one(&mut *snapshot)
     .await?;
-    let differing = format!(
-        "SELECT concat_ws(' ', {columns}) AS key, row_to_json(now)::text, row_to_json(was)::text,
-                count(*) OVER () AS differing
-         FROM previous.\"{table}\" was FULL JOIN public.\"{table}\" now USING ({columns})
-         WHERE {differ}
-         LIMIT {SHOWN}"
+    let differing = format!("\"differing_{table}\"");
+    let noted = format!(
+        "CREATE TEMPORARY TABLE {differing} AS SELECT {columns} FROM {both} USING ({columns}) WHERE {differ}"
     );
-    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(differing)).fetch_all(&mut *snapshot).await?;
-    rebuilt.differing += rows.first().map_or(0, |row| row.3);
-    for (key, is, was, _) in rows {
+    let noted = sqlx::query(AssertSqlSafe(noted)).execute(&mut *snapshot).await?;
+    rebuilt.differing += i64::try_from(noted.rows_affected()).unwrap_or(i64::MAX);
+    if noted.rows_affected() == 0 {
+        return Ok(columns);
+    }
+    let shown = format!(
+        "SELECT concat_ws(' ', {columns}), row_to_json(now)::text, row_to_json(was)::text
+         FROM (SELECT * FROM {differing} LIMIT {SHOWN}) shown
+         JOIN ({both} USING ({columns})) USING ({columns})
+         ORDER BY {columns}"
+    );
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(shown)).fetch_all(&mut *snapshot).await?;
+    for (key, is, was) in rows {
         rebuilt.differences.extend(Difference::between(&key, json(is)?, json(was)?));
     }
-    Ok(())
+    Ok(columns)
 }
 
 fn json(row: Option<String>) -> Result<Option<Value>, Failure> {

@@ -19,17 +19,12 @@ const HELD_UP: &str = "200ms";
 const TRIES: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// A connection that sees what was live and what is, both as of the same position.
-pub(super) struct Swapped {
-    pub(super) snapshot: PgConnection,
-    pub(super) at: event_store::Checkpoint,
-}
-
+/// Answers with a connection that sees what was live and what is, both as of the same position.
 pub(super) async fn swap<P: Projection>(
     store: &Arc<dyn EventStore>,
     options: &PgConnectOptions,
     shadow: &mut Shadow,
-) -> Result<Swapped, Failure> {
+) -> Result<PgConnection, Failure> {
     let mut tried = 0;
     loop {
         tried += 1;
@@ -44,7 +39,7 @@ pub(super) async fn swap<P: Projection>(
                 return Err(Failure::passing(reason));
             }
             Err(Refused::Failed(failure)) => return Err(failure),
-            Ok(swapped) => return Ok(swapped),
+            Ok(snapshot) => return Ok(snapshot),
         }
     }
 }
@@ -65,7 +60,7 @@ async fn try_swap<P: Projection>(
     store: &Arc<dyn EventStore>,
     options: &PgConnectOptions,
     shadow: &mut Shadow,
-) -> Result<Swapped, Refused> {
+) -> Result<PgConnection, Refused> {
     let log = store.log();
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin().await?;
@@ -109,13 +104,13 @@ async fn try_swap<P: Projection>(
         Err(error) if is_busy(&error) => return Err(Refused::Busy),
         Err(error) => return Err(error.into()),
     }
-    Ok(Swapped { snapshot, at: shadow.at })
+    Ok(snapshot)
 }
 
 /// Sees everything as it is now, for as long as it is kept.
-async fn snapshot(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn snapshot(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let mut snapshot = options.connect().await?;
-    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM checkpoints";
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM checkpoints";
     run(&mut snapshot, begin.into()).await?;
     Ok(snapshot)
 }

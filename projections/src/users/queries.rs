@@ -66,14 +66,39 @@ pub(crate) async fn rows_and_position(
     pool: &PgPool,
     ids: &[String],
 ) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
     // First, and not of the rows' own snapshot: that may be of before the rows changed places with others, which
     // seem older in it than the position.
+    let position = position(pool).await?;
+    Ok((rows_of(&mut *pool.acquire().await?, ids).await?, position))
+}
+
+/// As [`rows_and_position`], of those whose id or matricule is one of these.
+pub(crate) async fn rows_under(
+    pool: &PgPool,
+    names: &[String],
+) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
+    let position = position(pool).await?;
+    let rows = sqlx::query_as("SELECT * FROM users_v1 WHERE id = ANY($1) OR matricule = ANY($1)");
+    Ok((rows.bind(names).fetch_all(pool).await?, position))
+}
+
+/// As [`rows_and_position`], of the first `limit` with greater ids than this.
+pub(crate) async fn rows_behind(
+    pool: &PgPool,
+    id: &str,
+    limit: i64,
+) -> Result<(Vec<UserRow>, Position), sqlx::Error> {
+    let position = position(pool).await?;
+    let rows = sqlx::query_as("SELECT * FROM users_v1 WHERE id > $1 ORDER BY id LIMIT $2");
+    Ok((rows.bind(id).bind(limit).fetch_all(pool).await?, position))
+}
+
+/// How far the rows have come.
+pub(crate) async fn position(pool: &PgPool) -> Result<Position, sqlx::Error> {
     let position = sqlx::query_scalar!("SELECT position FROM checkpoints WHERE reader = $1", Users::NAME)
-        .fetch_optional(&mut *connection)
+        .fetch_optional(pool)
         .await?;
-    let rows = rows_of(&mut connection, ids).await?;
-    Ok((rows, Position::new(position.unwrap_or(0))))
+    Ok(Position::new(position.unwrap_or(0)))
 }
 
 /// The ids of the first `limit` users who have the role `admin` and may log in, but for those named.

@@ -15,74 +15,71 @@ use serde_json::json;
 use super::super::Tools;
 use super::super::print::write;
 use super::super::progress::Progress;
-use super::{Name, Which};
+use super::{Memory, Name, Verified, Which, after_others, tell};
 use crate::fatal::Fatal;
 
-const MIB: usize = 1 << 20;
+/// What is to be done with rows.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Verify { heal: bool, memory: Memory },
+    Rebuild { memory: Memory },
+    RollBack,
+    Cancel,
+}
 
-/// Makes one again.
-pub(super) async fn rebuild(tools: &Tools, which: Which, memory: u16) -> Result<(), Fatal> {
+/// Does it with the rows of one that has some.
+pub(super) async fn run(tools: &Tools, which: Which, order: Order) -> Result<(), Fatal> {
     match which.name {
-        Name::Users => tell::<Users>(tools, which, memory, false).await,
-        Name::Customers => tell::<Customers>(tools, which, memory, false).await,
-        Name::ProfileCache => Err(no_table(which)),
+        Name::Users => run_for::<Users>(tools, which, order).await,
+        Name::Customers => run_for::<Customers>(tools, which, order).await,
+        Name::ProfileCache => {
+            let how =
+                "it has no tables; `annuaire projections rebuild profile_cache` writes its hashes again";
+            Err(Fatal::new("can't do that with profile_cache", how))
+        }
     }
 }
 
-/// Puts back what was replaced.
-pub(super) async fn roll_back(tools: &Tools, which: Which) -> Result<(), Fatal> {
-    match which.name {
-        Name::Users => tell::<Users>(tools, which, 0, true).await,
-        Name::Customers => tell::<Customers>(tools, which, 0, true).await,
-        Name::ProfileCache => Err(no_table(which)),
-    }
-}
-
-/// Gives up what was begun.
-pub(super) async fn cancel(tools: &Tools, which: Which) -> Result<(), Fatal> {
-    let given_up = match which.name {
-        Name::Users => made::<Users>(tools, 0).await?.0.cancel().await,
-        Name::Customers => made::<Customers>(tools, 0).await?.0.cancel().await,
-        Name::ProfileCache => return Err(no_table(which)),
+async fn run_for<P: Projection>(tools: &Tools, which: Which, order: Order) -> Result<(), Fatal> {
+    let (Which { name, json: as_json }, begun) = (which, Instant::now());
+    let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
+    let head = store.head().await.map_err(|e| Fatal::new("can't read the event log", e))?;
+    let memory = match order {
+        Order::Verify { memory, .. } | Order::Rebuild { memory } => memory.bytes(),
+        // Only what the log has had since is looked at.
+        Order::RollBack | Order::Cancel => 0,
     };
-    let name = which.name.as_str();
-    let given_up = given_up.map_err(|e| Fatal::new(format!("can't give up the rebuild of {name}"), e))?;
-    let text = match (which.json, given_up) {
+    let rebuild = Rebuild::<P>::new(store, tools.urls.read_models.clone(), memory);
+    let progress = Progress::new(head.get());
+    let told = |step: Step| show(&progress, step);
+    let failed = |what: &str| {
+        let what = format!("can't {what} {}", name.as_str());
+        |e: Failure| Fatal::new(what, e)
+    };
+    let made = match order {
+        Order::Verify { heal, .. } => {
+            let Rebuilt { position, differing, differences, .. } =
+                rebuild.verify(heal, &told).await.map_err(failed("verify"))?;
+            return tell(&Verified { name, position, differing, differences, is_healed: heal }, as_json, &[]);
+        }
+        Order::Cancel => {
+            let given_up = rebuild.cancel().await.map_err(failed("give up the rebuild of"))?;
+            return write(&cancelled(name, given_up, as_json)).map(drop);
+        }
+        Order::Rebuild { .. } => rebuild.run(&told).await.map_err(failed("rebuild"))?,
+        Order::RollBack => rebuild.roll_back(&told).await.map_err(failed("roll back"))?,
+    };
+    progress.finish();
+    write(&report(name, &made, begun.elapsed().as_secs_f64(), as_json)).map(drop)
+}
+
+fn cancelled(name: Name, given_up: bool, as_json: bool) -> String {
+    let name = name.as_str();
+    match (as_json, given_up) {
         (true, _) => format!("{:#}\n", json!({ "name": name, "cancelled": given_up })),
         (false, true) => format!("{name}: the rebuild is given up, what it had made is dropped\n"),
         (false, false) => format!("{name}: no rebuild was begun\n"),
-    };
-    write(&text).map(drop)
-}
-
-async fn made<P: Projection>(tools: &Tools, memory: u16) -> Result<(Rebuild<P>, Arc<dyn EventStore>), Fatal> {
-    let store: Arc<dyn EventStore> = Arc::new(tools.store().await?);
-    let options = tools.urls.read_models.clone();
-    Ok((Rebuild::new(store.clone(), options, usize::from(memory) * MIB), store))
-}
-
-async fn tell<P: Projection>(tools: &Tools, which: Which, memory: u16, back: bool) -> Result<(), Fatal> {
-    let (name, begun) = (which.name.as_str(), Instant::now());
-    let (rebuild, store) = made::<P>(tools, memory).await?;
-    let head = store.head().await.map_err(|e| Fatal::new("can't read the event log", e))?;
-    let progress = Progress::new(head.get());
-    let told = |step: Step| show(&progress, step);
-    let made = if back { rebuild.roll_back(&told).await } else { rebuild.run(&told).await };
-    let what = if back { "roll back" } else { "rebuild" };
-    let made = made.map_err(|e: Failure| Fatal::new(format!("can't {what} {name}"), e))?;
-    progress.finish();
-    let seconds = begun.elapsed().as_secs_f64();
-    let text = if which.json {
-        let Rebuilt { position, rows, differing, differences } = &made;
-        let answer = json!({
-            "name": name, "position": position.get(), "rows": rows, "seconds": seconds,
-            "differing": differing, "differences": differences,
-        });
-        format!("{answer:#}\n")
-    } else {
-        report(name, &made, seconds)
-    };
-    write(&text).map(drop)
+    }
 }
 
 fn show(progress: &Progress, step: Step) {
@@ -94,14 +91,21 @@ fn show(progress: &Progress, step: Step) {
         }
         Step::Reading { at: position, .. } | Step::CatchingUp { at: position, .. } => at(position),
         Step::Indexing => progress.say("Making the indexes"),
-        Step::Comparing => {
-            progress.say("The new rows are read from now on; comparing them with the old ones");
-        }
+        Step::Comparing => progress.say("Comparing the rows that the log makes with the others"),
     }
 }
 
-fn report(name: &str, rebuilt: &Rebuilt, seconds: f64) -> String {
+fn report(name: Name, rebuilt: &Rebuilt, seconds: f64, as_json: bool) -> String {
     let Rebuilt { position, rows, differing, differences } = rebuilt;
+    let read_model = name;
+    let name = name.as_str();
+    if as_json {
+        let answer = json!({
+            "name": name, "position": position.get(), "rows": rows, "seconds": seconds,
+            "differing": differing, "differences": differences,
+        });
+        return format!("{answer:#}\n");
+    }
     let mut text = format!("{name}: {rows} rows as of position {position}, in {seconds:.1} s\n");
     // Writing to a text does not fail.
     let _ = match *differing {
@@ -114,10 +118,6 @@ fn report(name: &str, rebuilt: &Rebuilt, seconds: f64) -> String {
     for difference in differences {
         let _ = writeln!(text, "  {}", difference.with("now", "before"));
     }
+    after_others(read_model, *differing, &mut text);
     text
-}
-
-fn no_table(which: Which) -> Fatal {
-    let how = "it has no tables; `annuaire projections rebuild profile_cache` writes its hashes again";
-    Fatal::new(format!("can't do that with {}", which.name.as_str()), how)
 }
