@@ -12,6 +12,10 @@ CREATE TABLE rebuilds (
     reader      text         PRIMARY KEY,
     log_id      uuid         NOT NULL,
     generation  integer      NOT NULL,
+    -- Whether the rows are made anew, or those that were replaced are brought back.
+    kind        text         NOT NULL CHECK (kind IN ('rebuild', 'rollback')),
+    -- The version of the program that began: another one may make other rows.
+    program     text         NOT NULL,
     -- Who begins or goes on raises it, and shuts out who did before.
     epoch       bigint       NOT NULL,
     phase       text         NOT NULL CHECK (phase IN ('filling', 'indexing', 'catching up')),

@@ -30,6 +30,11 @@ impl Urls {
         }
     }
 
+    /// The read models, as the owner of their schema.
+    pub(crate) const fn owner(&self) -> &PgConnectOptions {
+        &self.owner
+    }
+
     /// The log.
     pub(crate) fn log(&self) -> &PgConnectOptions {
         self.other_log.as_ref().unwrap_or(&self.read_models)

@@ -253,7 +253,7 @@ impl Ours {
             return Err(format!("the log has {stored} events, {expected} were acknowledged").into());
         }
         let pool = PgPool::connect(url).await?;
-        let verified =
+        let (_, verified) =
             Rebuild::<Users>::new(self.log.clone(), url.parse()?, 128 << 20).verify(false, &|_| ()).await?;
         let mut differences = verified.differences;
         let cache = Maintenance::new(manager(&self.redis)?, pool.clone(), self.log.log(), TTL);

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::reader::Failure;
-use event_store::{Checkpoint, EventStore, LogId, Position, StoredEvent};
+use event_store::{Checkpoint, EventStore, LogId, Position, StoredEvent, Subscription};
 use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use self::place::{Phase, Place};
+use self::place::{Kind, Phase, Place};
+use self::swap::Swapped;
 use crate::difference::Difference;
 use crate::operations::{Skipped, skipped};
 use crate::table::{ApplyError, Projection, advance, checkpoint, place as set, take_over};
@@ -50,9 +51,8 @@ pub trait Bulk: Send {
     /// Drops the rows of the upper half of the ids; answers where it begins. [`None`] if there is no half.
     fn halve(&mut self) -> Option<String>;
 
-    /// Writes the rows into a table that has none of them and no index; answers how many there were. Then there
-    /// are none.
-    async fn write(&mut self, connection: &mut PgConnection) -> Result<usize, sqlx::Error>;
+    /// Writes the rows into a table that has none of them and no index. Then there are none.
+    async fn write(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error>;
 }
 
 /// What a rebuild does at a moment.
@@ -60,6 +60,10 @@ pub trait Bulk: Send {
 pub enum Step {
     /// It goes on where another one ended.
     Resumed,
+    /// It waits for those who read.
+    Waiting,
+    /// The new rows are read from now on.
+    Swapped,
     /// It reads the log up to `to`, for the so-manieth range of streams.
     Reading {
         /// 1 for the first range; of logs whose rows fit into memory the only one.
@@ -82,14 +86,23 @@ pub enum Step {
     Comparing,
 }
 
-/// What became of rows that were made again.
-#[derive(Clone, Debug)]
+/// Rows that took the place of others.
+#[derive(Debug)]
 pub struct Rebuilt {
-    /// As of this position they took their place, or were compared.
+    /// As of this position.
     pub position: Position,
-    /// How many there were.
+    /// What was live had come so far.
+    pub was_at: Position,
+    /// What is otherwise than it was, unless that could not be seen.
+    pub compared: Result<Compared, Failure>,
+}
+
+/// Rows that were live beside those that the log makes.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// How many the log makes.
     pub rows: i64,
-    /// How many rows of those that were live were otherwise.
+    /// How many are otherwise.
     pub differing: i64,
     /// Some of these.
     pub differences: Vec<Difference>,
@@ -119,6 +132,8 @@ impl<P: Projection> Rebuild<P> {
         let options = event_store::postgres::probing(options)
             // As many rows as there are; what was made is on disk when it takes its place.
             .options([("statement_timeout", "0"), ("synchronous_commit", "off")])
+            // The statement of one that is killed ends with it, and its lock.
+            .options([("client_connection_check_interval", "1s")])
             .application_name(&format!("{} rebuild", P::NAME))
             .log_statements(tracing::log::LevelFilter::Trace);
         Self { store, options, memory, projection: PhantomData }
@@ -126,41 +141,69 @@ impl<P: Projection> Rebuild<P> {
 
     /// Begins, or goes on with what was begun, and puts the new rows in the place of the live ones.
     pub async fn run(&self, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        self.live().await?;
+        let connection = self.connect().await?;
         let head = self.store.head().await?;
-        let connection = self.filled(head, told).await?;
+        let connection = self.filled(connection, head, told).await?;
         self.finish(connection, told).await
     }
 
     /// Compares the live rows with those that the log makes, which are made beside them as for a rebuild and
-    /// dropped again. Writes those that differ, if it is to `heal`.
-    pub async fn verify(&self, heal: bool, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+    /// dropped again. Writes those that differ, if it is to `heal`. Answers with the position, too.
+    pub async fn verify(
+        &self,
+        heal: bool,
+        told: &(dyn Fn(Step) + Sync),
+    ) -> Result<(Position, Compared), Failure> {
         let live = self.live().await?;
-        let connection = self.filled(live, told).await?;
+        let connection = self.filled(self.connect().await?, live, told).await?;
         let mut shadow = self.shadow(connection).await?;
-        let mut live = self.live().await?;
-        if live < shadow.at.position {
-            let made = shadow.at.position;
-            let how = "verify it once it has come so far, or give up with `annuaire projections rebuild … --cancel`";
+        self.follow(&mut shadow, told).await?;
+        told(Step::Comparing);
+        let found = verify::find::<P>(&*self.store, &self.options, &mut shadow).await?;
+        let position = shadow.at.position;
+        let compared = if heal && found.compared.differing > 0 {
+            // It may have taken long.
+            self.follow(&mut shadow, told).await?;
+            verify::heal::<P>(&*self.store, found, &mut shadow).await?
+        } else {
+            found.compared
+        };
+        shadow::drop::<P>(&mut shadow.connection).await?;
+        Ok((position, compared))
+    }
+
+    /// Brings the rows near to the live ones, which they must not be ahead of.
+    async fn follow(&self, shadow: &mut Shadow, told: &(dyn Fn(Step) + Sync)) -> Result<(), Failure> {
+        let (mut live, made) = (self.live().await?, shadow.at.position);
+        if live < made {
             let why =
                 format!("{} is at position {live}, and was begun to be made again as of {made}", P::NAME);
-            return Err(Failure::passing(format!("{why}: {how}")));
+            let how = format!("`annuaire projections rebuild {} --cancel` gives that up", P::NAME);
+            return Err(Failure::passing(format!("{why}: verify it once it has come so far, or {how}")));
         }
         while shadow.is_far_from(live) {
             shadow.catch_up::<P>(&*self.store, live, told).await?;
             live = self.live().await?;
         }
-        told(Step::Comparing);
-        let verified = verify::verify::<P>(&*self.store, &self.options, &mut shadow, heal).await?;
-        shadow::drop::<P>(&mut shadow.connection).await?;
-        Ok(verified)
+        Ok(())
     }
 
-    /// A connection to rows as of `head` or later, with their indexes.
-    async fn filled(&self, head: Position, told: &(dyn Fn(Step) + Sync)) -> Result<PgConnection, Failure> {
-        let mut connection = self.connect().await?;
+    /// Makes rows as of `head`, or as of when that was begun, with their indexes.
+    async fn filled(
+        &self,
+        mut connection: PgConnection,
+        head: Position,
+        told: &(dyn Fn(Step) + Sync),
+    ) -> Result<PgConnection, Failure> {
+        if Place::find::<P>(&mut connection).await? == Some(Kind::Rollback) {
+            return Err(unfinished::<P>("rollback"));
+        }
         let mut place = match Place::take_over::<P>(&mut connection, self.store.log()).await? {
             Some(place) => {
                 told(Step::Resumed);
+                let at = checkpoint(&mut connection, P::NAME).await?;
+                self.assert_same_past(at.unwrap_or_else(|| Checkpoint::start(self.store.log()))).await?;
                 place
             }
             None => self.begin(&mut connection, head).await?,
@@ -185,15 +228,13 @@ impl<P: Projection> Rebuild<P> {
 
     /// Puts back what the last rebuild has replaced, as soon as that has caught up.
     pub async fn roll_back(&self, told: &(dyn Fn(Step) + Sync)) -> Result<Rebuilt, Failure> {
+        self.live().await?;
         let mut connection = self.connect().await?;
-        if Place::find::<P>(&mut connection).await? {
-            let how = "let it come to its end, or end it with `annuaire projections rebuild … --cancel`";
-            return Err(Failure::lasting(
-                "rebuild_unfinished",
-                format!("a rebuild of {} is under way: {how}", P::NAME),
-            ));
+        match Place::find::<P>(&mut connection).await? {
+            Some(Kind::Rebuild) => return Err(unfinished::<P>("rebuild")),
+            Some(Kind::Rollback) => told(Step::Resumed),
+            None => shadow::bring_back::<P>(&mut connection, self.store.log()).await?,
         }
-        shadow::bring_back::<P>(&mut connection, self.store.log()).await?;
         self.finish(connection, told).await
     }
 
@@ -201,8 +242,11 @@ impl<P: Projection> Rebuild<P> {
     pub async fn cancel(&self) -> Result<bool, Failure> {
         let mut connection = self.connect().await?;
         let begun = Place::find::<P>(&mut connection).await?;
-        shadow::drop::<P>(&mut connection).await?;
-        Ok(begun)
+        match begun {
+            Some(Kind::Rollback) => shadow::put_back::<P>(&mut connection).await?,
+            Some(Kind::Rebuild) | None => shadow::drop::<P>(&mut connection).await?,
+        }
+        Ok(begun.is_some())
     }
 
     /// A connection that alone may make the rows of `P`.
@@ -236,17 +280,16 @@ impl<P: Projection> Rebuild<P> {
 
     async fn begin(&self, connection: &mut PgConnection, head: Position) -> Result<Place, Failure> {
         let log = self.store.log();
-        let mut transaction = connection.begin().await?;
-        shadow::create::<P>(&mut transaction).await?;
         let (phase, upto) = match P::bulk() {
             Some(_) => (Phase::Filling, head),
             // One event after the other from the first on, which takes indexes.
             None => (Phase::Indexing, Position::START),
         };
-        let place = Place::begin::<P>(&mut transaction, log, phase, upto).await?;
+        let at = self.store.checkpoint_at(upto).await?;
+        let mut transaction = connection.begin().await?;
+        shadow::create::<P>(&mut transaction).await?;
+        let place = Place::begin::<P>(&mut transaction, log, Kind::Rebuild, phase, upto).await?;
         take_over(&mut transaction, P::NAME, log).await?;
-        let event = self.store.event_at(upto).await?;
-        let at = event.map_or(Checkpoint::start(log), |event| Checkpoint::start(log).behind(&event));
         set(&mut transaction, P::NAME, at).await?;
         transaction.commit().await?;
         Ok(place)
@@ -259,23 +302,67 @@ impl<P: Projection> Rebuild<P> {
     ) -> Result<Rebuilt, Failure> {
         let mut shadow = self.shadow(connection).await?;
         let mut head = self.store.head().await?;
-        while shadow.is_far_from(head) {
+        loop {
             shadow.catch_up::<P>(&*self.store, head, told).await?;
             head = self.store.head().await?;
+            if !shadow.is_far_from(head) {
+                break;
+            }
         }
-        let snapshot = swap::swap::<P>(&self.store, &self.options, &mut shadow).await?;
-        told(Step::Comparing);
-        compare::compare::<P>(snapshot, "previous", "public", shadow.at.position).await.map(|it| it.1)
+        shadow::analyze::<P>(&mut shadow.connection).await?;
+        let Swapped { snapshot, was_at } =
+            swap::swap::<P>(&self.store, &self.options, &mut shadow, told).await?;
+        told(Step::Swapped);
+        // It is done, whatever becomes of this.
+        let compared = compare::compare::<P>(snapshot, "previous", "public").await.map(|(_, _, it)| it);
+        Ok(Rebuilt { position: shadow.at.position, was_at, compared })
     }
 
+    /// Takes over rows that are filled.
     async fn shadow(&self, mut connection: PgConnection) -> Result<Shadow, Failure> {
+        shadow::assert_alike::<P>(&mut connection).await?;
+        // A migration may have added one.
+        shadow::index::<P>(&mut connection).await?;
         let (at, epoch) = take_over(&mut connection, P::NAME, self.store.log()).await?;
+        self.assert_same_past(at).await?;
         let skipped = skipped(&mut connection, P::NAME).await?;
         Ok(Shadow { connection, at, epoch, skipped })
     }
+
+    /// Refuses rows of events that the log has not, or no more: it may have been restored.
+    async fn assert_same_past(&self, at: Checkpoint) -> Result<(), Failure> {
+        let verified = Subscription::new(self.store.clone(), at).verify().await;
+        verified.map_err(|error| {
+            let how = format!("`annuaire projections rebuild {} --cancel` gives up what was made", P::NAME);
+            Failure::lasting("log_diverged", format!("{error}: {how}"))
+        })
+    }
+}
+
+/// That something was begun and must come to its end first.
+fn unfinished<P: Projection>(what: &str) -> Failure {
+    let how = format!(
+        "`annuaire projections {what} {name}` goes on with it, `annuaire projections rebuild {name} --cancel` gives it up",
+        name = P::NAME
+    );
+    Failure::lasting("rebuild_unfinished", format!("a {what} of {} was begun: {how}", P::NAME))
 }
 
 impl Shadow {
+    /// Makes sure, in a transaction that uses the rows, that they are those that this process has made: another may
+    /// have taken over, or the server may have lost the last of them. Nobody does meanwhile.
+    async fn fence<P: Projection>(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let found = sqlx::query(
+            "SELECT 1 FROM rebuild.checkpoints WHERE reader = $1 AND epoch = $2 AND position = $3 FOR UPDATE",
+        )
+        .bind(P::NAME)
+        .bind(self.epoch)
+        .bind(self.at.position.get())
+        .fetch_optional(connection)
+        .await?;
+        if found.is_some() { Ok(()) } else { Err(Failure::Fenced) }
+    }
+
     const fn is_far_from(&self, position: Position) -> bool {
         position.get() - self.at.position.get() > NEAR
     }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is its purpose")]
 
+#[path = "users/rebuilds.rs"]
+mod rebuilds;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use domain::Aggregate;
 use domain::user::{Changes, Command, Device, NewUser, Status, User};
 use domain::values::{Preferences, RoleName, Text};
 use event_store::postgres::PostgresStore;
-use event_store::reader::{Failure, Progress, State, Trouble};
+use event_store::reader::{Progress, State, Trouble};
 use event_store::{
     Appender, Commands, EventStore, IdSource, MIGRATOR, Metadata, NewEvent, Position, Proposal, Request,
     StoredEvent, StreamId, SystemClock, UuidV7, Version,
@@ -158,12 +161,18 @@ async fn rows_are_the_fold_of_the_log_whatever_happens_and_so_they_are_made_agai
     // Memory for a few rows at a time.
     let steps = Mutex::new(Vec::new());
     let made = world.rebuild(8 << 10).run(&|step| steps.lock().unwrap().push(step)).await.unwrap();
-    assert_eq!((made.differing, made.differences.len()), (0, 0));
-    assert_eq!((made.rows, &world.rows().await), (i64::try_from(rows.len()).unwrap(), &rows));
+    let compared = made.compared.unwrap();
+    assert_eq!((compared.differing, compared.differences.len()), (0, 0));
+    assert_eq!((compared.rows, &world.rows().await), (i64::try_from(rows.len()).unwrap(), &rows));
     assert_eq!(form(&world.pool).await, granted);
     let ranges = steps.into_inner().unwrap().into_iter().filter_map(|step| match step {
         Step::Reading { range, .. } => Some(range),
-        Step::Resumed | Step::Indexing | Step::CatchingUp { .. } | Step::Comparing => None,
+        Step::Resumed
+        | Step::Indexing
+        | Step::CatchingUp { .. }
+        | Step::Waiting
+        | Step::Swapped
+        | Step::Comparing => None,
     });
     assert!(ranges.max().unwrap() > 2, "it was too much for one range");
 
@@ -174,79 +183,16 @@ async fn rows_are_the_fold_of_the_log_whatever_happens_and_so_they_are_made_agai
     let wrong = "UPDATE users_v1 SET nom = 'wrong' WHERE id = $1";
     sqlx::query(wrong).bind(other).execute(&world.pool).await.unwrap();
     let back = world.rebuild(0).roll_back(&|_| ()).await.unwrap();
-    let keys: Vec<_> = back.differences.iter().map(|it| &it.key).collect();
-    assert_eq!((back.differing, keys), (1, vec![other]), "what was put back had caught up");
+    let compared = back.compared.unwrap();
+    let keys: Vec<_> = compared.differences.iter().map(|it| &it.key).collect();
+    assert_eq!((compared.differing, keys), (1, vec![other]), "what was put back had caught up");
     assert_eq!(world.rows().await, world.fold(&ids(&rows)).await);
     let again = world.rebuild(0).roll_back(&|_| ()).await.unwrap();
-    assert_eq!(again.differing, 1, "and forth");
+    assert_eq!(again.compared.unwrap().differing, 1, "and forth");
 }
 
 fn ids(rows: &[UserRow]) -> Vec<String> {
     rows.iter().map(|row| row.id.clone()).collect()
-}
-
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn a_rebuild_that_was_broken_off_goes_on_or_is_given_up(pool: PgPool) {
-    let world = World::new(pool).await;
-    for n in 0..40 {
-        world.run(&format!("u{n:02}"), create(&format!("u{n:02}"), json!({}))).await;
-    }
-    let rebuild = world.rebuild(8 << 10);
-    let reaches = async |range| {
-        let (told, heard) = tokio::sync::oneshot::channel();
-        let told = Mutex::new(Some(told));
-        let tell = |step| {
-            if matches!(step, Step::Reading { range: at, .. } if at == range)
-                && let Some(told) = told.lock().unwrap().take()
-            {
-                told.send(()).unwrap();
-            }
-        };
-        tokio::select! {
-            made = rebuild.run(&tell) => panic!("not broken off: {made:?}"),
-            heard = heard => heard.unwrap(),
-        }
-    };
-    reaches(3).await;
-    let reached = "SELECT reached FROM rebuilds";
-    let first: Option<String> = sqlx::query_scalar(reached).fetch_one(&world.pool).await.unwrap();
-    assert!(first.is_some());
-    let behind: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM rebuild.users_v1").fetch_one(&world.pool).await.unwrap();
-    assert!(behind > 0);
-    let other = world.rebuild(0).roll_back(&|_| ()).await.unwrap_err();
-    assert!(matches!(other, Failure::Lasting { code: "rebuild_unfinished", .. }), "{other}");
-    let seen = Mutex::new(Vec::new());
-    let made = rebuild.run(&|step| seen.lock().unwrap().push(step)).await.unwrap();
-    assert_eq!((made.rows, seen.into_inner().unwrap()[0]), (40, Step::Resumed));
-
-    assert!(!rebuild.cancel().await.unwrap());
-    reaches(2).await;
-    assert!(rebuild.cancel().await.unwrap());
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_class WHERE relnamespace = 'rebuild'::regnamespace AND relname LIKE 'users%'")
-        .fetch_one(&world.pool).await.unwrap();
-    assert_eq!((left, world.rows().await.len()), (0, 40));
-}
-
-#[sqlx::test(migrator = "MIGRATOR")]
-async fn of_two_rebuilds_at_once_one_is_refused(pool: PgPool) {
-    let world = World::new(pool).await;
-    world.run("a", create("a", json!({}))).await;
-    let (one, other) = (world.rebuild(1 << 20), world.rebuild(1 << 20));
-    let refused = Mutex::new(None);
-    let told = |step| {
-        // Once, on a thread of its own: the first one stands still meanwhile.
-        if let Step::Indexing = step {
-            let other = std::thread::scope(|scope| {
-                let runs = || tokio::runtime::Runtime::new().unwrap().block_on(other.run(&|_| ()));
-                scope.spawn(runs).join().unwrap()
-            });
-            *refused.lock().unwrap() = Some(other);
-        }
-    };
-    assert_eq!(one.run(&told).await.unwrap().rows, 1);
-    let refused = refused.into_inner().unwrap().unwrap().unwrap_err();
-    assert!(matches!(refused, Failure::Lasting { code: "rebuild_under_way", .. }), "{refused}");
 }
 
 async fn some_histories(world: &Arc<World>, progress: Progress) {

@@ -70,7 +70,7 @@ async fn a_restored_log_with_its_readers_own_state_goes_on(pool: PgPool) {
     // As an operator does who takes the log as it is now.
     redis.command::<()>(&["FLUSHALL"]).await;
     let rebuild = Rebuild::<Users>::new(log.store.clone(), (*pool.connect_options()).clone(), 1 << 20);
-    assert_eq!(rebuild.run(&|_| ()).await.unwrap().rows, 2);
+    assert_eq!(rebuild.run(&|_| ()).await.unwrap().compared.unwrap().rows, 2);
     let (sinks, model) = (Sinks::start(&log, &redis), read_model(&log));
     log.some_users("instead").await;
     sinks.catch_up(&log).await;

@@ -74,7 +74,7 @@ settings! {
     DB_DATABASE = "DB_DATABASE" or "DB_NAME", Plain, "annuaire", "PostgreSQL's database";
     DB_USER = "DB_USER", Plain, "annuaire", "PostgreSQL's user";
     DB_PASSWORD = "DB_PASSWORD", Secret, "none", "PostgreSQL's password";
-    MIGRATION_DATABASE_URL = "MIGRATION_DATABASE_URL", Url, "DATABASE_URL", "the schema owner's URL, used for migrations only";
+    MIGRATION_DATABASE_URL = "MIGRATION_DATABASE_URL", Url, "DATABASE_URL", "the schema owner's URL, for migrations and for rows that are made again";
     AUTO_MIGRATE = "AUTO_MIGRATE", Plain, "true with the private PostgreSQL, else false", "migrate at start";
     EVENT_STORE_URL = "EVENT_STORE_URL", Url, "DATABASE_URL", "postgres://… of the event log";
     REDIS_URL = "REDIS_URL", Url, "a private Redis under .data/", "redis://… or rediss://… for the profile cache and the stream; wins over REDIS_*";

@@ -93,6 +93,7 @@ impl Memory {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
     /// The table of users
+    #[value(alias = "users_v1")]
     Users,
     /// The hashes user:profile:… in Redis
     #[value(name = "profile_cache")]

@@ -24,8 +24,8 @@ impl Names {
         Self { state: other.state.clone(), hashes: Vec::new() }
     }
 
-    pub(super) fn put(&mut self, name: &str) {
-        self.hashes.push(self.state.hash_one(name));
+    pub(super) fn add<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        self.hashes.extend(names.into_iter().map(|name| self.state.hash_one(name)));
     }
 
     /// To be called before it is asked which names it has.
@@ -77,16 +77,14 @@ mod tests {
     #[test]
     fn names_are_known_again() {
         let (mut names, mut more) = (Names::default(), Names::default());
-        for name in ["b", "a", "c"] {
-            names.put(name);
-        }
+        names.add(["b", "a", "c"]);
         names.sort();
         assert!(names.has("a") && !names.has("d"));
         assert!(names.has_all_of(&more));
         more = Names::like(&names);
-        more.put("a");
+        more.add(["a"]);
         assert!(names.has_all_of(&more));
-        more.put("d");
+        more.add(["d"]);
         assert!(!names.has_all_of(&more));
     }
 }

@@ -78,7 +78,7 @@ impl Maintenance {
         State::of(&mut self.redis.clone(), store).await?;
         let (mut present, mut scan) = (Names::default(), self.scan());
         while let Some(names) = scan.next().await? {
-            names.iter().for_each(|name| present.put(name));
+            present.add(names.iter().map(String::as_str));
         }
         present.sort();
         let (begin, oldest) = (users::position(&self.pool).await?, self.oldest(clock.now()));
@@ -86,7 +86,7 @@ impl Maintenance {
         let mut pages = Pages::new(&self.pool);
         let mut page = pages.next().await?;
         while let Some((expected, _)) = page.take() {
-            expected.iter().for_each(|it| all.put(it.entry.name()));
+            all.add(expected.iter().map(|it| it.entry.name()));
             let wanted = expected
                 .into_iter()
                 .filter(|it| it.changed_at > oldest || present.has(it.entry.name()))

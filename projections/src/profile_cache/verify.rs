@@ -102,7 +102,7 @@ impl Look<'_> {
         let (mut names, mut found) = (Names::default(), Found::new());
         let mut pages = Pages::new(&self.cache.pool);
         while let Some((expected, position)) = pages.next().await? {
-            expected.iter().for_each(|it| names.put(it.entry.name()));
+            names.add(expected.iter().map(|it| it.entry.name()));
             self.compare(expected, position, &mut found).await?;
             seen(pages.rows);
         }

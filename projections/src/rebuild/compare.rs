@@ -1,11 +1,10 @@
-//! What is otherwise: rows that were live beside those that the log makes, as of one position.
+//! What is otherwise: rows that were live beside those that the log makes, in one snapshot.
 
-use event_store::Position;
 use event_store::reader::Failure;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::Rebuilt;
+use super::Compared;
 use super::shadow::run;
 use crate::difference::Difference;
 use crate::table::Projection;
@@ -28,21 +27,20 @@ pub(super) async fn compare<P: Projection>(
     mut snapshot: PgConnection,
     was: &str,
     is: &str,
-    position: Position,
-) -> Result<((PgConnection, Vec<Key>), Rebuilt), Failure> {
-    let (mut rebuilt, mut keys) =
-        (Rebuilt { position, rows: 0, differing: 0, differences: Vec::new() }, Vec::new());
+) -> Result<(PgConnection, Vec<Key>, Compared), Failure> {
+    let (mut compared, mut keys) = (Compared::default(), Vec::new());
     // Whole tables are compared.
     run(&mut snapshot, "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '64MB'".into()).await?;
     for table in P::TABLES {
         let counted = format!("SELECT count(*) FROM {is}.\"{table}\"");
-        rebuilt.rows += sqlx::query_scalar::<_, i64>(AssertSqlSafe(counted)).fetch_one(&mut snapshot).await?;
+        compared.rows +=
+            sqlx::query_scalar::<_, i64>(AssertSqlSafe(counted)).fetch_one(&mut snapshot).await?;
         let both = format!("{was}.\"{table}\" was FULL JOIN {is}.\"{table}\" now");
-        let columns = table_by_table(&mut snapshot, table, &both, &mut rebuilt).await?;
+        let columns = table_by_table(&mut snapshot, table, &both, &mut compared).await?;
         keys.push(Key { table, columns });
     }
     run(&mut snapshot, "COMMIT".into()).await?;
-    Ok(((snapshot, keys), rebuilt))
+    Ok((snapshot, keys, compared))
 }
 
 /// Answers with the columns of the key.
@@ -50,7 +48,7 @@ async fn table_by_table(
     snapshot: &mut PgConnection,
     table: &str,
     both: &str,
-    rebuilt: &mut Rebuilt,
+    compared: &mut Compared,
 ) -> Result<String, Failure> {
     // Column by column, since to write a row as a text takes longer; a `json` has no other equality.
     let (columns, differ): (String, String) = sqlx::query_as(
@@ -69,7 +67,7 @@ async fn table_by_table(
         "CREATE TEMPORARY TABLE {differing} AS SELECT {columns} FROM {both} USING ({columns}) WHERE {differ}"
     );
     let noted = sqlx::query(AssertSqlSafe(noted)).execute(&mut *snapshot).await?;
-    rebuilt.differing += i64::try_from(noted.rows_affected()).unwrap_or(i64::MAX);
+    compared.differing += i64::try_from(noted.rows_affected()).unwrap_or(i64::MAX);
     if noted.rows_affected() == 0 {
         return Ok(columns);
     }
@@ -81,7 +79,7 @@ async fn table_by_table(
     );
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(shown)).fetch_all(&mut *snapshot).await?;
     for (key, is, was) in rows {
-        rebuilt.differences.extend(Difference::between(&key, json(is)?, json(was)?));
+        compared.differences.extend(Difference::between(&key, json(is)?, json(was)?));
     }
     Ok(columns)
 }

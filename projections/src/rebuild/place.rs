@@ -6,6 +6,9 @@ use sqlx::PgConnection;
 
 use crate::table::Projection;
 
+/// Another version of the program may make other rows of the same log.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
 /// What is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -29,6 +32,26 @@ impl Phase {
     }
 }
 
+/// What becomes of the live rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Rows that are made anew take their place.
+    Rebuild,
+    /// Those that were replaced come back.
+    Rollback,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Rebuild, Self::Rollback];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// Where a rebuild is; whoever has the last epoch goes on with it.
 pub(super) struct Place {
     pub(super) phase: Phase,
@@ -43,15 +66,19 @@ impl Place {
     pub(super) async fn begin<P: Projection>(
         connection: &mut PgConnection,
         log: LogId,
+        kind: Kind,
         phase: Phase,
         upto: Position,
     ) -> Result<Self, sqlx::Error> {
         sqlx::query(
-            "INSERT INTO rebuilds (reader, log_id, generation, epoch, phase, upto) VALUES ($1, $2, $3, 1, $4, $5)",
+            "INSERT INTO rebuilds (reader, log_id, generation, kind, program, epoch, phase, upto)
+             VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
         )
         .bind(P::NAME)
         .bind(log.id)
         .bind(log.generation)
+        .bind(kind.as_str())
+        .bind(PROGRAM)
         .bind(phase.as_str())
         .bind(upto.get())
         .execute(connection)
@@ -59,22 +86,24 @@ impl Place {
         Ok(Self { phase, upto, reached: None, epoch: 1 })
     }
 
-    /// Where the last one ended that was of the same log; shuts it out.
+    /// Where the last one ended that was of the same log and program; shuts it out.
     pub(super) async fn take_over<P: Projection>(
         connection: &mut PgConnection,
         log: LogId,
     ) -> Result<Option<Self>, Failure> {
         let row: Option<(String, i64, Option<String>, i64)> = sqlx::query_as(
-            "UPDATE rebuilds SET epoch = epoch + 1 WHERE reader = $1 AND log_id = $2 AND generation = $3
+            "UPDATE rebuilds SET epoch = epoch + 1
+             WHERE reader = $1 AND log_id = $2 AND generation = $3 AND program = $4
              RETURNING phase, upto, reached, epoch",
         )
         .bind(P::NAME)
         .bind(log.id)
         .bind(log.generation)
+        .bind(PROGRAM)
         .fetch_optional(&mut *connection)
         .await?;
         let Some((phase, upto, reached, epoch)) = row else {
-            // What was made of another log is of no use.
+            // What was made of another log, or by another program, is of no use.
             super::shadow::drop::<P>(connection).await?;
             return Ok(None);
         };
@@ -84,12 +113,15 @@ impl Place {
         Ok(Some(Self { phase, upto: Position::new(upto), reached, epoch }))
     }
 
-    /// Whether one was begun and did not come to its end.
-    pub(super) async fn find<P: Projection>(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM rebuilds WHERE reader = $1)")
+    /// What was begun and did not come to its end.
+    pub(super) async fn find<P: Projection>(
+        connection: &mut PgConnection,
+    ) -> Result<Option<Kind>, sqlx::Error> {
+        let kind: Option<String> = sqlx::query_scalar("SELECT kind FROM rebuilds WHERE reader = $1")
             .bind(P::NAME)
-            .fetch_one(connection)
-            .await
+            .fetch_optional(connection)
+            .await?;
+        Ok(kind.and_then(|kind| Kind::ALL.into_iter().find(|it| it.as_str() == kind)))
     }
 
     /// Sets what is filled in; the first statement of the transaction that fills it in, for it is lock and fence

@@ -4,7 +4,7 @@ use event_store::LogId;
 use event_store::reader::Failure;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::place::{Phase, Place};
+use super::place::{Kind, Phase, Place};
 use crate::table::Projection;
 
 /// Statements that make a table like that of the same name in the schema `public`, with its settings and its
@@ -35,15 +35,64 @@ const INDEX: &str = r"
                       AND made.relnamespace = 'rebuild'::regnamespace)
     ORDER BY index.relname";
 
-pub(super) async fn create<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// What hangs on a table of the schema `public` and would not be on one that takes its place.
+const HANGS_ON: &str = r"
+    SELECT 'the trigger ' || tgname FROM pg_trigger
+    WHERE tgrelid = format('public.%I', $1)::regclass AND NOT tgisinternal
+    UNION ALL
+    SELECT 'the policy ' || polname FROM pg_policy WHERE polrelid = format('public.%I', $1)::regclass
+    UNION ALL
+    SELECT 'the constraint ' || conname FROM pg_constraint
+    WHERE contype = 'f' AND format('public.%I', $1)::regclass IN (conrelid, confrelid)
+    UNION ALL
+    SELECT 'the publication ' || pubname FROM pg_publication_rel JOIN pg_publication pub ON pub.oid = prpubid
+    WHERE prrelid = format('public.%I', $1)::regclass
+    UNION ALL
+    SELECT 'the view ' || ev_class::regclass FROM pg_depend JOIN pg_rewrite rule ON rule.oid = objid
+    WHERE classid = 'pg_rewrite'::regclass AND refobjid = format('public.%I', $1)::regclass
+    LIMIT 1";
+
+/// The columns of a table, as far as queries depend on them.
+const COLUMNS: &str = r"
+    SELECT array_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull) ORDER BY attnum)
+    FROM pg_attribute WHERE attrelid = format('%I.%I', $1, $2)::regclass AND attnum > 0 AND NOT attisdropped";
+
+pub(super) async fn create<P: Projection>(connection: &mut PgConnection) -> Result<(), Failure> {
     for table in P::TABLES {
+        let hangs_on: Option<String> =
+            sqlx::query_scalar(HANGS_ON).bind(table).fetch_optional(&mut *connection).await?;
+        if let Some(hangs_on) = hangs_on {
+            let why = format!("{hangs_on} hangs on {table}, and would not on the table that takes its place");
+            return Err(Failure::lasting("rebuild_loses", format!("{why}: drop it first")));
+        }
         let statements: String = sqlx::query_scalar(CREATE).bind(table).fetch_one(&mut *connection).await?;
         run(connection, statements).await?;
     }
     Ok(())
 }
 
-/// Makes the indexes, and lets the planner see what there is.
+/// Refuses tables that a migration has not changed as it has the live ones.
+pub(super) async fn assert_alike<P: Projection>(connection: &mut PgConnection) -> Result<(), Failure> {
+    for table in P::TABLES {
+        let mut columns = async |schema: &str| -> Result<Vec<String>, sqlx::Error> {
+            sqlx::query_scalar(COLUMNS).bind(schema).bind(table).fetch_one(&mut *connection).await
+        };
+        if columns("public").await? != columns("rebuild").await? {
+            let why = format!("a migration has changed {table} since what takes its place was made");
+            let how = format!("`annuaire projections rebuild {} --cancel` gives that up", P::NAME);
+            return Err(Failure::lasting("rebuild_outdated", format!("{why}: {how}")));
+        }
+    }
+    Ok(())
+}
+
+/// Lets the planner see what there is.
+pub(super) async fn analyze<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let analyze: Vec<String> = P::TABLES.iter().map(|table| format("ANALYZE rebuild.", table)).collect();
+    run(connection, analyze.join("; ")).await
+}
+
+/// Makes the indexes that are missing.
 pub(super) async fn index<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     // For the time of it: a rebuild is alone.
     run(connection, "SET maintenance_work_mem = '256MB'".into()).await?;
@@ -52,7 +101,6 @@ pub(super) async fn index<P: Projection>(connection: &mut PgConnection) -> Resul
         for statements in indexes {
             run(connection, statements).await?;
         }
-        run(connection, format("ANALYZE rebuild.", table)).await?;
     }
     Ok(())
 }
@@ -102,9 +150,24 @@ pub(super) async fn bring_back<P: Projection>(
     for table in P::TABLES {
         run(&mut transaction, format("ALTER TABLE previous.", table) + " SET SCHEMA rebuild").await?;
     }
-    Place::begin::<P>(&mut transaction, log, Phase::CatchingUp, event_store::Position::START).await?;
+    let (kind, phase) = (Kind::Rollback, Phase::CatchingUp);
+    Place::begin::<P>(&mut transaction, log, kind, phase, event_store::Position::START).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Takes that back.
+pub(super) async fn put_back<P: Projection>(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("INSERT INTO previous.checkpoints SELECT * FROM rebuild.checkpoints WHERE reader = $1")
+        .bind(P::NAME)
+        .execute(&mut *transaction)
+        .await?;
+    for table in P::TABLES {
+        run(&mut transaction, format("ALTER TABLE rebuild.", table) + " SET SCHEMA previous").await?;
+    }
+    forget::<P>(&mut transaction).await?;
+    transaction.commit().await
 }
 
 /// A statement that ends with a name of ours.

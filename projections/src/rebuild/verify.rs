@@ -8,39 +8,49 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use super::compare::{Key, compare};
 use super::shadow::run;
 use super::swap::snapshot;
-use super::{Rebuilt, Shadow, of_this_log};
+use super::{Compared, Shadow, of_this_log};
 use crate::table::Projection;
 
-/// Compares as of one position, and writes what differs if it is to `heal`. The rows made beside the live ones
-/// are behind them by little, and not ahead.
-pub(super) async fn verify<P: Projection>(
+/// What was found, and the session that has the keys of what differs.
+pub(super) struct Found {
+    session: PgConnection,
+    keys: Vec<Key>,
+    pub(super) compared: Compared,
+}
+
+/// Compares as of one position. The rows made beside the live ones are behind them by little, and not ahead.
+pub(super) async fn find<P: Projection>(
     store: &dyn EventStore,
     options: &PgConnectOptions,
     shadow: &mut Shadow,
-    heal: bool,
-) -> Result<Rebuilt, Failure> {
+) -> Result<Found, Failure> {
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin().await?;
     hold::<P>(&mut transaction, store, shadow).await?;
     let both = snapshot(options).await?;
     transaction.commit().await?;
-    let ((mut session, keys), verified) = compare::<P>(both, "public", "rebuild", shadow.at.position).await?;
-    if heal && verified.differing > 0 {
-        // In the session that has the keys.
-        let mut transaction = session.begin().await?;
-        hold::<P>(&mut transaction, store, shadow).await?;
-        for Key { table, columns } in keys {
-            let replace = format!(
-                "DELETE FROM public.\"{table}\"
-                 WHERE ({columns}) IN (SELECT {columns} FROM \"differing_{table}\");
-                 INSERT INTO public.\"{table}\" SELECT made.* FROM rebuild.\"{table}\" made
-                 JOIN \"differing_{table}\" USING ({columns})"
-            );
-            run(&mut transaction, replace).await?;
-        }
-        transaction.commit().await?;
+    let (session, keys, compared) = compare::<P>(both, "public", "rebuild").await?;
+    Ok(Found { session, keys, compared })
+}
+
+/// Writes what differs.
+pub(super) async fn heal<P: Projection>(
+    store: &dyn EventStore,
+    mut found: Found,
+    shadow: &mut Shadow,
+) -> Result<Compared, Failure> {
+    let mut transaction = found.session.begin().await?;
+    hold::<P>(&mut transaction, store, shadow).await?;
+    for Key { table, columns } in found.keys {
+        let replace = format!(
+            "DELETE FROM public.\"{table}\" WHERE ({columns}) IN (SELECT {columns} FROM \"differing_{table}\");
+             INSERT INTO public.\"{table}\" SELECT made.* FROM rebuild.\"{table}\" made
+             JOIN \"differing_{table}\" USING ({columns})"
+        );
+        run(&mut transaction, replace).await?;
     }
-    Ok(verified)
+    transaction.commit().await?;
+    Ok(found.compared)
 }
 
 /// Keeps whoever writes the live rows waiting, and brings those beside them to the same position.
@@ -57,5 +67,5 @@ async fn hold<P: Projection>(
     if let Some(live) = of_this_log::<P>(transaction, store.log()).await? {
         shadow.catch_up::<P>(store, live.position, &|_| ()).await?;
     }
-    Ok(())
+    shadow.fence::<P>(transaction).await
 }

@@ -67,7 +67,7 @@ impl Bulk for Rows {
         Some(middle)
     }
 
-    async fn write(&mut self, connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    async fn write(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut rows: Vec<Box<UserRow>> = std::mem::take(&mut self.rows).into_values().collect();
         self.bytes = 0;
         // The primary key is then made without being sorted, and neighbours stand on one page.
@@ -85,7 +85,7 @@ impl Bulk for Rows {
         copy::trailer(&mut out);
         copy.send(out.as_slice()).await?;
         copy.finish().await?;
-        Ok(rows.len())
+        Ok(())
     }
 }
 

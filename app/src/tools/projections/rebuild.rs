@@ -8,7 +8,7 @@ use event_store::reader::Failure;
 use event_store::{EventStore, Position};
 use projections::Projection;
 use projections::customers::Customers;
-use projections::rebuild::{Rebuild, Rebuilt, Step};
+use projections::rebuild::{Compared, Rebuild, Rebuilt, Step};
 use projections::users::Users;
 use serde_json::json;
 
@@ -49,7 +49,7 @@ async fn run_for<P: Projection>(tools: &Tools, which: Which, order: Order) -> Re
         // Only what the log has had since is looked at.
         Order::RollBack | Order::Cancel => 0,
     };
-    let rebuild = Rebuild::<P>::new(store, tools.urls.read_models.clone(), memory);
+    let rebuild = Rebuild::<P>::new(store, tools.urls.owner().clone(), memory);
     let progress = Progress::new(head.get());
     let told = |step: Step| show(&progress, step);
     let failed = |what: &str| {
@@ -58,7 +58,7 @@ async fn run_for<P: Projection>(tools: &Tools, which: Which, order: Order) -> Re
     };
     let made = match order {
         Order::Verify { heal, .. } => {
-            let Rebuilt { position, differing, differences, .. } =
+            let (position, Compared { differing, differences, .. }) =
                 rebuild.verify(heal, &told).await.map_err(failed("verify"))?;
             return tell(&Verified { name, position, differing, differences, is_healed: heal }, as_json, &[]);
         }
@@ -91,33 +91,46 @@ fn show(progress: &Progress, step: Step) {
         }
         Step::Reading { at: position, .. } | Step::CatchingUp { at: position, .. } => at(position),
         Step::Indexing => progress.say("Making the indexes"),
+        Step::Waiting => progress.say("Waiting for queries that read the rows"),
+        Step::Swapped => {
+            progress.say("The new rows are read from now on; comparing them with the old ones");
+        }
         Step::Comparing => progress.say("Comparing the rows that the log makes with the others"),
     }
 }
 
-fn report(name: Name, rebuilt: &Rebuilt, seconds: f64, as_json: bool) -> String {
-    let Rebuilt { position, rows, differing, differences } = rebuilt;
-    let read_model = name;
-    let name = name.as_str();
+fn report(read_model: Name, rebuilt: &Rebuilt, seconds: f64, as_json: bool) -> String {
+    let (Rebuilt { position, was_at, compared }, name) = (rebuilt, read_model.as_str());
     if as_json {
-        let answer = json!({
-            "name": name, "position": position.get(), "rows": rows, "seconds": seconds,
-            "differing": differing, "differences": differences,
+        let mut answer = json!({
+            "name": name, "position": position.get(), "wasAt": was_at.get(), "seconds": seconds,
         });
+        match compared {
+            Ok(Compared { rows, differing, differences }) => {
+                answer["rows"] = (*rows).into();
+                answer["differing"] = (*differing).into();
+                answer["differences"] = json!(differences);
+            }
+            Err(error) => answer["notCompared"] = error.to_string().into(),
+        }
         return format!("{answer:#}\n");
     }
-    let mut text = format!("{name}: {rows} rows as of position {position}, in {seconds:.1} s\n");
+    let mut text = format!("{name}: made as of position {position}, in {seconds:.1} s\n");
     // Writing to a text does not fail.
-    let _ = match *differing {
-        0 => writeln!(text, "They are what the old ones were"),
-        count => writeln!(
+    let _ = match compared {
+        Err(error) => writeln!(text, "They could not be compared with the old ones: {error}"),
+        Ok(Compared { rows, differing: 0, .. }) => writeln!(text, "{rows} rows, as the old ones were"),
+        Ok(Compared { rows, differing, .. }) => writeln!(
             text,
-            "{count} differ from the old ones, which `annuaire projections rollback {name}` puts back:"
+            "{rows} rows, of which {differing} differ from the old ones, which were at position {was_at} and which \
+             `annuaire projections rollback {name}` puts back:"
         ),
     };
-    for difference in differences {
-        let _ = writeln!(text, "  {}", difference.with("now", "before"));
+    if let Ok(Compared { differing, differences, .. }) = compared {
+        for difference in differences {
+            let _ = writeln!(text, "  {}", difference.with("now", "before"));
+        }
+        after_others(read_model, *differing, &mut text);
     }
-    after_others(read_model, *differing, &mut text);
     text
 }
