@@ -111,6 +111,8 @@ mod sinks_two;
 mod slow_clients;
 #[path = "journeys/slow_postgres.rs"]
 mod slow_postgres;
+#[path = "journeys/three_processes.rs"]
+mod three_processes;
 #[path = "journeys/tools.rs"]
 mod tools;
 #[path = "journeys/traces.rs"]

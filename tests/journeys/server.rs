@@ -116,6 +116,15 @@ impl Server {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Whether it takes itself for the leader of a reader.
+    pub(crate) fn leads(&self, reader: &str) -> bool {
+        let states = ["leading", "standing by", "failing", "stopped"];
+        let log = self.log();
+        let mut said = log.lines().filter_map(|line| line.split_once(&format!("{reader}: ")));
+        said.rfind(|(_, what)| states.iter().any(|state| what.starts_with(state)))
+            .is_some_and(|(_, what)| what.starts_with("leading"))
+    }
+
     /// What it has written on stdout.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -20,7 +20,7 @@ mod kafka;
 #[path = "sink_points/naive.rs"]
 mod naive;
 #[path = "sink_points/redis.rs"]
-mod redis;
+pub(crate) mod redis;
 #[path = "sink_points/rig.rs"]
 mod rig;
 

@@ -148,9 +148,14 @@ impl Sinks {
     pub(crate) async fn look(&mut self) -> Result<Counts, String> {
         let entries = self.look_at_stream().await?;
         let messages = self.look_at_topic().await?;
-        let cache = cache::compare(&mut self.redis().await, &self.pool).await;
-        let hashes = cache.map_err(|difference| format!("profile cache: {difference}"))?;
+        let hashes = self.look_at_cache().await?;
         Ok(Counts { entries, messages, hashes })
+    }
+
+    /// The same of the profile cache alone; returns how many hashes there are.
+    pub(crate) async fn look_at_cache(&self) -> Result<usize, String> {
+        let cache = cache::compare(&mut self.redis().await, &self.pool).await;
+        cache.map_err(|difference| format!("profile cache: {difference}"))
     }
 
     /// The same of the stream alone; returns how many entries there are.

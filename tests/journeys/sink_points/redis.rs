@@ -13,7 +13,7 @@ use super::{At, Script, Way, late_or_never};
 use crate::proxy::{Trap, listen};
 
 /// Returns where the program finds the Redis of this address.
-pub(crate) async fn to_redis(url: &str, trap: Trap<At>) -> String {
+pub(super) async fn to_redis(url: &str, trap: Trap<At>) -> String {
     let address = url::Url::parse(url).unwrap();
     let redis = (address.host_str().unwrap().to_owned(), address.port().unwrap());
     let port = listen(move |program| pass(program, redis.clone(), trap.clone())).await;
@@ -80,7 +80,7 @@ fn script(words: &[Vec<u8>]) -> Option<Script> {
 }
 
 /// The next request or answer, and the strings in it.
-async fn message(from: &mut BufReader<OwnedReadHalf>) -> std::io::Result<(Vec<u8>, Vec<Vec<u8>>)> {
+pub(crate) async fn message(from: &mut BufReader<OwnedReadHalf>) -> std::io::Result<(Vec<u8>, Vec<Vec<u8>>)> {
     let (mut bytes, mut words, mut parts) = (Vec::new(), Vec::new(), 1);
     while parts > 0 {
         parts -= 1;

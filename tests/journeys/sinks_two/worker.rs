@@ -47,11 +47,7 @@ impl Worker {
 
     /// Whether it takes itself for the leader of a sink.
     pub(crate) fn leads(&self, sink: &str) -> bool {
-        let states = ["leading", "standing by", "failing", "stopped"];
-        let log = self.server.log();
-        let mut said = log.lines().filter_map(|line| line.split_once(&format!("{sink}: ")));
-        said.rfind(|(_, what)| states.iter().any(|state| what.starts_with(state)))
-            .is_some_and(|(_, what)| what.starts_with("leading"))
+        self.server.leads(sink)
     }
 
     /// Stops it as an operator does; its exit code and its log.
