@@ -13,12 +13,16 @@ use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
-use crate::server::{Server, annuaire, answer, assert_read_model_follows, some_time, url};
+use crate::server::{Server, annuaire, answer, assert_read_model_follows, eventually, some_time, url};
 use crate::sinks::{Sinks, own_redis, shared_kafka};
 
 const USERS: usize = 3_200;
 /// So many change users, each its own.
-const LOADS: usize = 16;
+const LOADS: usize = 64;
+/// One change of so many is read as it was left, once the read model has it; who made another does not wait for that.
+const READ_EACH: usize = 4;
+/// One rebuild of so many is killed in the middle of the swap, if it comes so far.
+const SWAP_EACH: usize = 5;
 
 /// Where rebuilds were killed.
 #[derive(Debug, Default)]
@@ -26,13 +30,15 @@ struct Kills {
     filling: usize,
     indexing: usize,
     catching_up: usize,
+    /// The tables were about to change places.
+    swapping: usize,
     /// It had not begun yet, or had put the new rows in place.
     before_or_after: usize,
 }
 
 impl Kills {
     fn at_work(&self) -> usize {
-        self.filling + self.indexing + self.catching_up
+        self.filling + self.indexing + self.catching_up + self.swapping
     }
 
     async fn note(&mut self, pool: &PgPool) {
@@ -56,20 +62,63 @@ fn rebuild(pool: &PgPool, folder: &std::path::Path) -> tokio::process::Command {
     command
 }
 
-/// Changes users and reads them, each as it was left, until it is told to stop.
+/// Waits until a rebuild is about to let its tables change places, which a reader does not let it.
+async fn swaps(pool: &PgPool) {
+    eventually("it comes to the swap", async || {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'users_v1 rebuild'
+               AND state = 'active' AND query LIKE 'ALTER TABLE public.%')",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap()
+    })
+    .await;
+}
+
+/// Kills a rebuild in the middle of its swap; PostgreSQL goes on with the statement that it had. Whether it was soon
+/// enough: the last word had not been said.
+async fn kill_in_swap(pool: &PgPool, folder: &std::path::Path) -> bool {
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users_v1 IN ACCESS SHARE MODE").execute(&mut *reader).await.unwrap();
+    let mut child = rebuild(pool, folder).spawn().unwrap();
+    swaps(pool).await;
+    some_time(0..=200).await;
+    let (reader_ends, killed) = (reader.rollback(), child.kill());
+    // Now the tables may change places once nobody wants it any more, now a moment before.
+    if fastrand::bool() {
+        reader_ends.await.unwrap();
+        killed.await.unwrap();
+    } else {
+        killed.await.unwrap();
+        reader_ends.await.unwrap();
+    }
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM rebuilds)").fetch_one(pool).await.unwrap()
+}
+
+/// Changes users and reads some of them, each as it was left, until it is told to stop.
 fn load(server: Arc<Server>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>, part: usize) -> JoinHandle<()> {
     tokio::spawn(async move {
         while !stop.load(Ordering::Relaxed) {
             let number = done.fetch_add(1, Ordering::Relaxed);
             let path = format!("/u-{}", number % USERS / LOADS * LOADS + part);
             let nom = format!("N{number}");
-            let changed = server.put(&path, &json!({ "nom": nom })).send().await.unwrap();
-            assert_eq!(changed.status(), 200);
+            let mut change = server.put(&path, &json!({ "nom": nom }));
+            let reads = number.is_multiple_of(READ_EACH);
+            if !reads {
+                change = change.header("prefer", "respond-async");
+            }
+            let changed = change.send().await.unwrap();
+            assert!(changed.status().is_success(), "{}", changed.status());
+            if !reads {
+                continue;
+            }
             let position = changed.headers()["x-event-position"].to_str().unwrap().to_owned();
             let (status, user) = answer(server.get(&path).header("x-min-position", position)).await;
             // 503: the read model is not there yet, which it says.
             assert!((status == 200 && user["nom"] == *nom) || status == 503, "{status} {user}");
-            if number.is_multiple_of(10) {
+            if number.is_multiple_of(5 * READ_EACH) {
                 let (status, page) = answer(server.get("/all?limit=20")).await;
                 assert_eq!((status, page.as_array().map(Vec::len)), (200, Some(20)), "{page}");
             }
@@ -91,7 +140,14 @@ async fn killed(pool: PgPool, times: usize) {
         (0..LOADS).map(|part| load(server.clone(), stop.clone(), done.clone(), part)).collect();
 
     let (begun, mut kills, mut finished) = (Instant::now(), Kills::default(), 0);
+    let mut number = 0;
     while kills.at_work() < times {
+        number += 1;
+        if number % SWAP_EACH == 0 {
+            let soon_enough = kill_in_swap(&pool, folder.path()).await;
+            *if soon_enough { &mut kills.swapping } else { &mut kills.before_or_after } += 1;
+            continue;
+        }
         let mut child = rebuild(&pool, folder.path()).spawn().unwrap();
         tokio::select! {
             () = some_time(20..=400) => {
