@@ -21,6 +21,7 @@ use event_store::{Checkpoint, EventStore, LogId, Position, StoredEvent, Subscrip
 use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::time::Instant;
 
 use self::place::{Kind, Phase, Place};
 use self::swap::Swapped;
@@ -31,6 +32,10 @@ use crate::table::{ApplyError, Projection, advance, checkpoint, place as set, ta
 /// How far behind the log's head the rows may be when they take their place: a moment's work, for which whoever
 /// keeps the live ones waits.
 const NEAR: i64 = 1_000;
+
+/// Who keeps the live rows and lags is waited for, unless it stands still for so long.
+const STANDS_STILL: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often and how long it is tried to be alone, before another is taken for one that works.
 const TRIES: u32 = 20;
@@ -310,6 +315,7 @@ impl<P: Projection> Rebuild<P> {
             }
         }
         shadow::analyze::<P>(&mut shadow.connection).await?;
+        shadow.wait_for_live::<P>().await?;
         let Swapped { snapshot, was_at } =
             swap::swap::<P>(&self.store, &self.options, &mut shadow, told).await?;
         told(Step::Swapped);
@@ -383,6 +389,28 @@ impl Shadow {
             transaction.commit().await?;
             self.at = next;
             told(Step::CatchingUp { at: next.position, to });
+        }
+        Ok(())
+    }
+
+    /// Waits until the live rows have come as far, if somebody brings them on: what has yet to come to them would
+    /// count as a difference.
+    async fn wait_for_live<P: Projection>(&mut self) -> Result<(), sqlx::Error> {
+        let (mut last, mut moved) = (Position::START, Instant::now());
+        while moved.elapsed() < STANDS_STILL {
+            let live: Option<i64> = sqlx::query_scalar(
+                "SELECT position FROM public.checkpoints JOIN leaders USING (reader)
+                 WHERE reader = $1 AND beat > clock_timestamp() - make_interval(secs => $2)",
+            )
+            .bind(P::NAME)
+            .bind(STANDS_STILL.as_secs_f64())
+            .fetch_optional(&mut self.connection)
+            .await?;
+            let Some(live) = live.map(Position::new).filter(|live| *live < self.at.position) else { break };
+            if live > last {
+                (last, moved) = (live, Instant::now());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
     }

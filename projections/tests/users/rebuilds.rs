@@ -230,3 +230,30 @@ async fn a_table_on_which_something_hangs_stays_where_it_is(pool: PgPool) {
     let failure = world.rebuild(1 << 20).run(&|_| ()).await.unwrap_err();
     assert!(failure.to_string().contains("the view names hangs on users_v1"), "{failure}");
 }
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_has_yet_to_come_to_the_live_rows_is_no_difference(pool: PgPool) {
+    let world = with_users(pool, 2).await;
+    let (progress, _stop) = world.start_runner();
+    assert!(progress.reaches(world.store.head().await.unwrap(), SOON).await);
+    let mut slow = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users_v1 IN SHARE MODE").execute(&mut *slow).await.unwrap();
+    world.run("u00", change(json!({ "nom": "On its way" }))).await;
+    let (told, made) = tokio::sync::oneshot::channel();
+    let told = Mutex::new(Some(told));
+    let tell = |step| {
+        if let Step::Indexing = step
+            && let Some(told) = told.lock().unwrap().take()
+        {
+            told.send(()).unwrap();
+        }
+    };
+    let rebuild = world.rebuild(1 << 20);
+    let go_on = async {
+        made.await.unwrap();
+        slow.rollback().await.unwrap();
+    };
+    let (made, ()) = tokio::join!(rebuild.run(&tell), go_on);
+    let compared = made.unwrap().compared.unwrap();
+    assert_eq!((compared.rows, compared.differing), (2, 0), "{:?}", compared.differences);
+}
