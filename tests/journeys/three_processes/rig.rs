@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annuaire::local::Redis;
 use sqlx::PgPool;
@@ -19,6 +20,8 @@ use crate::sinks::{Sinks, own_redis, shared_kafka};
 use crate::tools::run_in;
 
 const CALLERS: usize = 6;
+/// How long what is held up may take to come, and to end.
+const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Rig {
     pool: PgPool,
@@ -125,12 +128,12 @@ impl Rig {
         if let Amid::Batch(table) = amid {
             to_postgres.hold(table);
             let bait = Bait::put(&self.service, number, amid).await;
-            to_postgres.held(table).await;
+            soon("a batch begins", to_postgres.held(table)).await;
             return bait;
         }
         to_redis.hold(number);
         let bait = Bait::put(&self.service, number, amid).await;
-        to_redis.held().await;
+        soon("the cache is written", to_redis.held()).await;
         bait
     }
 
@@ -141,7 +144,7 @@ impl Rig {
             Amid::Batch(_) => {
                 process.to_postgres.let_go();
                 self.service.thaw(old);
-                *match process.to_postgres.end().await {
+                *match soon("the batch ends", process.to_postgres.end()).await {
                     End::Fenced => &mut self.ended.fenced,
                     End::Written => &mut self.ended.written,
                     End::CutOff => &mut self.ended.cut_off,
@@ -153,7 +156,7 @@ impl Rig {
                     forget.arg(guard(&bait::name(number)));
                     let () = forget.query_async(&mut self.sinks.redis().await).await.unwrap();
                 }
-                process.to_redis.let_go().await;
+                soon("Redis has what was held up", process.to_redis.let_go()).await;
                 self.ended.late += 1;
                 self.service.thaw(old);
             }
@@ -227,4 +230,8 @@ impl Rig {
         self.redis.stop().await;
         ended
     }
+}
+
+async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, done).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
 }
