@@ -68,7 +68,7 @@ async fn swaps(pool: &PgPool) {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'users_v1 rebuild'
-               AND state = 'active' AND query LIKE 'ALTER TABLE public.%')",
+               AND state = 'active' AND query LIKE 'LOCK TABLE %ACCESS EXCLUSIVE%')",
         )
         .fetch_one(pool)
         .await

@@ -101,9 +101,10 @@ async fn answers(
     Ok(())
 }
 
-/// The number in the name that a script of the cache writes under, as [`super::bait`] has it.
+/// The number in the first name that a script of the cache writes under, as [`super::bait`] has it.
 fn number(words: &[Vec<u8>]) -> Option<usize> {
-    let [_, _, _, key, ..] = words else { return None };
-    let name = std::str::from_utf8(key).ok()?.strip_prefix("user:profile:bait-")?;
-    name.split('-').next()?.parse().ok()
+    words.iter().find_map(|word| {
+        let name = std::str::from_utf8(word).ok()?.strip_prefix("user:profile:bait-")?;
+        name.split('-').next()?.parse().ok()
+    })
 }
