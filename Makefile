@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh contract contract-fresh campaign schemathesis bench install install-tests services
+.PHONY: help run run-kafka test check fmt lint doc deny sqlx sqlx-fresh contract contract-fresh campaign schemathesis bench install install-tests services next
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SERVICES := $(TARGET)/debug/with-services
@@ -31,7 +31,7 @@ run-kafka: install-tests ## the same with a Kafka on port 9092, too; it needs Ja
 	cargo build -p annuaire -p journeys --bin annuaire --bin with-services
 	exec $(SERVICES) --only kafka --kafka-port 9092 --dir .data $(TARGET)/debug/annuaire serve $(ARGS)
 
-test: install-tests services ## run every test against real servers (ARGS: for `cargo test`)
+test: install-tests services next ## run every test against real servers (ARGS: for `cargo test`)
 	$(SERVICES) cargo test $(ARGS)
 
 check: install fmt lint doc deny sqlx-fresh contract-fresh ## everything but the tests: form, lints, docs, licences, generated files
@@ -65,7 +65,7 @@ contract: install ## write docs/schemas/ and docs/asyncapi.json again, after a m
 contract-fresh: install ## fail if they are not what the messages are, or if readers of one would not understand it any more
 	cargo test --quiet --test schemas
 
-campaign: install-tests services ## run a long randomised test: NAME=kill N=50
+campaign: install-tests services next ## run a long randomised test: NAME=kill N=50
 	CAMPAIGN_N=$(N) $(SERVICES) cargo test -p journeys --test journeys -- --nocapture --include-ignored --exact $(NAME)::campaign_$(NAME)
 campaign: NAME ?= kill
 campaign: N ?= 50
@@ -107,3 +107,7 @@ install-tests:
 # The tests' own build, since their dependencies have more features than a plain build has.
 services:
 	cargo test --no-run --quiet
+
+# Beside which this version is tested as while it is rolled out.
+next: services
+	.ci/next

@@ -85,6 +85,8 @@ mod rebuilds;
 mod refresh_races;
 #[path = "journeys/renewals.rs"]
 mod renewals;
+#[path = "journeys/rolling_deploy.rs"]
+mod rolling_deploy;
 #[path = "journeys/search.rs"]
 mod search;
 #[path = "journeys/second_factor.rs"]

@@ -13,6 +13,7 @@ mod contract;
 mod descriptors;
 pub mod fatal;
 mod figures;
+mod filling;
 pub mod http;
 mod inbound;
 pub mod local;

@@ -1,6 +1,6 @@
 //! Brings the schema up to date.
 
-use sqlx::migrate::Migrate;
+use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
@@ -27,7 +27,11 @@ async fn apply(options: &PgConnectOptions) -> Result<(), Fatal> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| Fatal::new("can't migrate the database", e);
     let lacking = missing(options).await?;
     let mut connection = options.connect().await.map_err(|e| failed(e.into()))?;
-    event_store::MIGRATOR.run(&mut connection).await.map_err(|e| failed(e.into()))?;
+    let mut migrator = Migrator::with_migrations(event_store::MIGRATOR.iter().cloned().collect());
+    // A later version of the program has applied those that are not ours: while it is rolled out, or was, before it
+    // was rolled back.
+    migrator.set_ignore_missing(true);
+    migrator.run(&mut connection).await.map_err(|e| failed(e.into()))?;
     match &lacking[..] {
         [] => tracing::info!("The schema was up to date"),
         lacking => tracing::info!("Brought the schema up to date: {}", lacking.join(", ")),

@@ -8,6 +8,9 @@ use command_api::auth::AuthMode;
 use command_api::{RateLimit, Transport};
 use event_store::UuidV7;
 use futures::FutureExt;
+use projections::Projection;
+use projections::customers::Customers;
+use projections::users::Users;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +24,7 @@ use crate::parts::Parts;
 use crate::servers::Servers;
 use crate::tls::Tls;
 use crate::urls::Urls;
-use crate::{config, http, startup, telemetry};
+use crate::{config, filling, http, startup, telemetry};
 
 /// Signals that come so soon after another are the same: to a process, then to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -72,11 +75,6 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     let Parts { api, readers, background } =
         Parts::wire(config, servers, &urls, &store, metrics.clone(), transport, &address).await?;
     let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
-    let _starting = current.send_replace(if config.roles.contains(Role::Api) {
-        command_api::router(api)
-    } else {
-        command_api::operations_router(api)
-    });
 
     // These outlive HTTP: the last answers wait for what they do.
     let end = CancellationToken::new();
@@ -95,8 +93,14 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     tasks.spawn(end.clone().run_until_cancelled_owned(async move { maintained.maintain().await }));
     tasks.close();
 
-    // Nobody has to read it: a closed terminal is no reason to stop.
-    let _ = writeln!(std::io::stdout(), "{}", Banner { config, address: &address, servers });
+    let is_api = config.roles.contains(Role::Api);
+    let rows = filling::wait(&store, &pool, &[Users::NAME, Customers::NAME]);
+    if !is_api || stop.run_until_cancelled(rows).await.is_some() {
+        let router = if is_api { command_api::router(api) } else { command_api::operations_router(api) };
+        let _starting = current.send_replace(router);
+        // Nobody has to read it: a closed terminal is no reason to stop.
+        let _ = writeln!(std::io::stdout(), "{}", Banner { config, address: &address, servers });
+    }
     let draining = async {
         stop.cancelled().await;
         readiness.drain();

@@ -1,7 +1,7 @@
 //! The program under test as a process, a client for it, and what must hold of its database.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,9 +36,24 @@ pub(crate) fn url(pool: &PgPool) -> String {
     url.into()
 }
 
+/// The next version of the program, as `.ci/next` builds it.
+pub(crate) fn next_program() -> PathBuf {
+    program().with_file_name("annuaire-next")
+}
+
 /// `annuaire` with nothing in its environment but this.
-pub(crate) fn annuaire(arguments: &[&str], variables: &[(&str, &str)], folder: &std::path::Path) -> Command {
-    let mut command = Command::new(program());
+pub(crate) fn annuaire(arguments: &[&str], variables: &[(&str, &str)], folder: &Path) -> Command {
+    command_of(&program(), arguments, variables, folder)
+}
+
+/// The same of another version.
+pub(crate) fn command_of(
+    program: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    folder: &Path,
+) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     if arguments.first() == Some(&"serve") {
         // Of the topics of other services there is one each on a broker that tests share: who reads them says so.
@@ -55,10 +70,15 @@ impl Server {
 
     /// Starts on a free port and waits until it says that it is up.
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_version(&program(), variables).await
+    }
+
+    /// The same of another version.
+    pub(crate) async fn start_version(program: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
-        let mut child = annuaire(&["serve"], variables, folder.path())
-            .env("AUTH_USER_SERVICE_PORT", "0")
+        let on_a_free_port = [&[("AUTH_USER_SERVICE_PORT", "0")], variables].concat();
+        let mut child = command_of(program, &["serve"], &on_a_free_port, folder.path())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
@@ -89,7 +109,7 @@ impl Server {
     }
 
     /// Where it runs; with no server named, its own are in `.data` there.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 

@@ -120,13 +120,18 @@ fn report(read_model: Name, rebuilt: &Rebuilt, seconds: f64, as_json: bool) -> S
     let _ = match compared {
         Err(error) => writeln!(text, "They could not be compared with the old ones: {error}"),
         Ok(Compared { rows, differing: 0, .. }) => writeln!(text, "{rows} rows, as the old ones were"),
+        Ok(Compared { rows, .. }) if *was_at == Position::START => {
+            writeln!(text, "{rows} rows, the first ones")
+        }
         Ok(Compared { rows, differing, .. }) => writeln!(
             text,
             "{rows} rows, of which {differing} differ from the old ones, which were at position {was_at} and which \
              `annuaire projections rollback {name}` puts back:"
         ),
     };
-    if let Ok(Compared { differing, differences, .. }) = compared {
+    if let Ok(Compared { differing, differences, .. }) = compared
+        && *was_at > Position::START
+    {
         for difference in differences {
             let _ = writeln!(text, "  {}", difference.with("now", "before"));
         }
