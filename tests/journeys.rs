@@ -27,6 +27,8 @@ mod faults_kafka;
 mod faults_redis;
 #[path = "journeys/first_login.rs"]
 mod first_login;
+#[path = "journeys/flushall.rs"]
+mod flushall;
 #[path = "journeys/hot_account.rs"]
 mod hot_account;
 #[path = "journeys/import.rs"]

@@ -2,7 +2,7 @@
 //! back, while users are changed and read: whoever answers, answers rightly.
 
 #[path = "rolling_deploy/callers.rs"]
-mod callers;
+pub(crate) mod callers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

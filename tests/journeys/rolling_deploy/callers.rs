@@ -70,7 +70,7 @@ impl Callers {
         for caller in self.callers {
             caller.await.unwrap();
         }
-        println!("rolling_deploy: {} changes", self.shared.done.load(Ordering::Relaxed));
+        println!("{} changes, each read as it was left", self.shared.done.load(Ordering::Relaxed));
     }
 }
 
