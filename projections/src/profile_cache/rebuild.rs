@@ -6,10 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_store::reader::Failure;
 use event_store::{Clock, EventStore, LogId, Position};
-use futures::{StreamExt, TryStreamExt, stream};
 use redis::aio::ConnectionManager;
 use redis::{InfoDict, RedisError};
 use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::entries::Entry;
 use super::names::{Names, Scan};
@@ -36,27 +37,82 @@ pub(super) struct Expected {
     pub(super) changed_at: DateTime<Utc>,
 }
 
-/// Goes through all rows of users, some at a time.
-pub(super) struct Pages<'a> {
-    pool: &'a PgPool,
-    after: String,
+/// Goes through all rows of users, some at a time. The next ones are read meanwhile.
+pub(super) struct Pages {
+    pool: PgPool,
+    next: AbortOnDropHandle<Result<Option<Page>, sqlx::Error>>,
     /// How many rows there were.
     pub(super) rows: usize,
 }
 
-impl<'a> Pages<'a> {
-    pub(super) const fn new(pool: &'a PgPool) -> Self {
-        Self { pool, after: String::new(), rows: 0 }
+struct Page {
+    expected: Vec<Expected>,
+    position: Position,
+    rows: usize,
+    last: String,
+}
+
+impl Pages {
+    pub(super) fn new(pool: &PgPool) -> Self {
+        Self { pool: pool.clone(), next: begin(pool.clone(), String::new()), rows: 0 }
     }
 
     /// What the next rows say, and a position that they are right up to, at least: an event that is not in them
     /// has a later one. [`None`] behind the last.
-    pub(super) async fn next(&mut self) -> Result<Option<(Vec<Expected>, Position)>, sqlx::Error> {
-        let (rows, position) = users::rows_behind(self.pool, &self.after, PAGE).await?;
+    pub(super) async fn next(&mut self) -> Result<Option<(Vec<Expected>, Position)>, Failure> {
+        let read = (&mut self.next).await.map_err(|e| Failure::passing(e.to_string()))?;
+        let Some(Page { expected, position, rows, last }) = read? else { return Ok(None) };
+        self.next = begin(self.pool.clone(), last);
+        self.rows += rows;
+        Ok(Some((expected, position)))
+    }
+}
+
+fn begin(pool: PgPool, after: String) -> AbortOnDropHandle<Result<Option<Page>, sqlx::Error>> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let (rows, position) = users::rows_behind(&pool, &after, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(None) };
-        self.after.clone_from(&last.id);
-        self.rows += rows.len();
-        Ok(Some((expected(&rows, position), position)))
+        let (expected, last) = (expected(&rows, position), last.id.clone());
+        Ok(Some(Page { expected, position, rows: rows.len(), last }))
+    }))
+}
+
+/// Writes entries, some calls at a time, each by a task of its own: to make them takes almost as long as to carry
+/// them out.
+struct Writes {
+    writer: Writer,
+    under_way: JoinSet<Result<(), RedisError>>,
+}
+
+impl Writes {
+    fn of(writer: &Writer) -> Self {
+        Self { writer: writer.clone(), under_way: JoinSet::new() }
+    }
+
+    async fn put(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let (writer, some) = (self.writer.clone(), entries.by_ref().take(CHUNK).collect::<Vec<_>>());
+            if self.under_way.len() == UNDER_WAY {
+                self.one_ends().await?;
+            }
+            self.under_way
+                .spawn(async move { writer.pipe(&some).exec_async(&mut writer.redis.clone()).await });
+        }
+        Ok(())
+    }
+
+    /// Returns once everything is written.
+    async fn end(mut self) -> Result<(), Failure> {
+        while !self.under_way.is_empty() {
+            self.one_ends().await?;
+        }
+        Ok(())
+    }
+
+    async fn one_ends(&mut self) -> Result<(), Failure> {
+        let Some(ended) = self.under_way.join_next().await else { return Ok(()) };
+        Ok(ended.map_err(|e| Failure::passing(e.to_string()))??)
     }
 }
 
@@ -83,9 +139,8 @@ impl Maintenance {
         present.sort();
         let (begin, oldest) = (users::position(&self.pool).await?, self.oldest(clock.now()));
         let (mut all, mut written) = (Names::like(&present), 0);
-        let mut pages = Pages::new(&self.pool);
-        let mut page = pages.next().await?;
-        while let Some((expected, _)) = page.take() {
+        let (mut pages, mut writes) = (Pages::new(&self.pool), Writes::of(&self.writer));
+        while let Some((expected, _)) = pages.next().await? {
             all.add(expected.iter().map(|it| it.entry.name()));
             let wanted = expected
                 .into_iter()
@@ -93,28 +148,25 @@ impl Maintenance {
                 .map(|it| it.entry);
             let entries: Vec<Entry> = wanted.collect();
             written += entries.len();
+            writes.put(entries).await?;
             seen(pages.rows);
-            let write = async { Ok::<_, Failure>(self.write(&entries).await?) };
-            let read = async { Ok(pages.next().await?) };
-            ((), page) = tokio::try_join!(write, read)?;
         }
+        writes.end().await?;
         all.sort();
         if !all.has_all_of(&present) {
             let mut scan = self.scan();
             while let Some(names) = scan.next().await? {
                 let nobodies = names.iter().filter(|name| !all.has(name));
-                self.write(&nobodies.map(|name| Entry::gone(name, begin)).collect::<Vec<_>>()).await?;
+                self.write(nobodies.map(|name| Entry::gone(name, begin)).collect()).await?;
             }
         }
         Ok(written)
     }
 
-    pub(super) async fn write(&self, entries: &[Entry]) -> Result<(), RedisError> {
-        stream::iter(entries.chunks(CHUNK))
-            .map(|chunk| async { self.writer.pipe(chunk).exec_async(&mut self.redis.clone()).await })
-            .buffered(UNDER_WAY)
-            .try_collect()
-            .await
+    pub(super) async fn write(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let mut writes = Writes::of(&self.writer);
+        writes.put(entries).await?;
+        writes.end().await
     }
 
     pub(super) fn scan(&self) -> Scan {

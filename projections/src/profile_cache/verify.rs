@@ -83,7 +83,7 @@ impl Maintenance {
         let (differences, right): (Vec<_>, Vec<_>) =
             found.into_values().map(|it| (it.difference, it.right)).unzip();
         if heal {
-            self.write(&right).await?;
+            self.write(right).await?;
         }
         comparison.differences = differences;
         Ok(comparison)

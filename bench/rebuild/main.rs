@@ -1,5 +1,7 @@
 //! How fast the read model of users is made again from a log with a past, beside what `PostgreSQL` can't do
-//! without: the events copied out, the rows copied in, the same indexes made.
+//! without: the events copied out, the rows copied in, the same indexes made. And the cache from these rows.
+
+mod cache;
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -72,6 +74,8 @@ async fn compare(options: &Options, url: &str) -> Result<(), Failure> {
         Ok((line, ours.as_secs_f64() / floor.as_secs_f64()))
     })
     .await?;
+    println!("  at most {} MiB of memory", highest_memory()?);
+    cache::compare(&store, &pool, streams.count(), options.rounds).await?;
     println!("  at most {} MiB of memory", highest_memory()?);
     pool.close().await;
     Ok(())
