@@ -9,9 +9,10 @@ use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+use super::following::Shadow;
 use super::place::Place;
 use super::shadow::{forget, format, run};
-use super::{Shadow, Step, of_this_log};
+use super::{Step, of_this_log};
 use crate::operations::skipped;
 use crate::table::{Projection, place, take_over};
 
