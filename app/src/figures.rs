@@ -187,7 +187,7 @@ async fn count(shown: Gauge, query: &'static str, pool: PgPool) {
 /// Shows how a read model stands, whichever process keeps it.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn show_standing(reader: &'static str, standing: &Standing) {
-    let Standing { stop, pause, skipped: _, check } = standing;
+    let Standing { stop, pause, skipped: _, check, unfinished: _ } = standing;
     let show = |shown: Gauge, value: f64| shown.set(value);
     show(gauge!("annuaire_projection_stopped", "reader" => reader), f64::from(u8::from(stop.is_some())));
     let position = stop.as_ref().map_or(0, |stop| stop.position) as f64;

@@ -147,7 +147,7 @@ async fn the_doctor_asks_each_database_for_its_own_rights_and_tells_what_it_cann
         GRANT USAGE ON SCHEMA keyring TO USER; GRANT SELECT ON keyring.log_keys TO USER;
         GRANT SELECT, INSERT, UPDATE ON session_owners, projection_checks TO USER;
         GRANT SELECT, INSERT, UPDATE, DELETE ON projection_pauses, projection_stops TO USER;
-        GRANT SELECT, INSERT ON projection_skips TO USER;
+        GRANT SELECT, INSERT ON projection_skips TO USER; GRANT SELECT ON rebuilds TO USER;
         GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, login_attempts, unknown_logins, mails TO USER;
         GRANT SELECT, INSERT, UPDATE, DELETE ON customers_v1, subscriptions_v1, token_accounts_v1 TO USER;
         GRANT SELECT, INSERT, DELETE ON forgotten_passwords, token_entries_v1 TO USER;

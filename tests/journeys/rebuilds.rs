@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::log::Log;
 use crate::server::{Server, annuaire, answer, assert_read_model_follows, eventually, some_time, url};
 use crate::sinks::{Sinks, own_redis, shared_kafka};
+use crate::tools::run;
 
 const USERS: usize = 3_200;
 /// So many change users, each its own.
@@ -184,6 +185,26 @@ async fn killed(pool: PgPool, times: usize) {
 #[sqlx::test(migrator = "MIGRATOR")]
 async fn killed_rebuilds_go_on_and_nobody_notices(pool: PgPool) {
     killed(pool, 5).await;
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn one_that_was_broken_off_is_shown_until_it_is_given_up(pool: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    Log::of(&pool).await.some_users("x").await;
+    let _server = Server::on(&pool).await;
+    while !kill_in_swap(&pool, folder.path()).await {}
+    let shown = async || {
+        let status = run(&pool, &["projections", "status", "--json"]).await.json();
+        let users = status["projections"].as_array().unwrap().iter().find(|it| it["name"] == "users_v1");
+        users.unwrap()["unfinished"].clone()
+    };
+    let unfinished = shown().await;
+    assert_eq!((&unfinished["kind"], &unfinished["phase"]), (&json!("rebuild"), &json!("catching up")));
+    let told = run(&pool, &["projections", "status"]).await.out;
+    assert!(told.contains("users_v1: a rebuild, begun at "), "{told}");
+    let given_up = run(&pool, &["projections", "rebuild", "users", "--cancel"]).await;
+    assert_eq!(given_up.code, Some(0), "{}", given_up.said);
+    assert_eq!(shown().await, Value::Null);
 }
 
 /// `make campaign NAME=rebuilds N=100`: so many kills.

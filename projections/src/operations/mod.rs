@@ -13,6 +13,6 @@ pub use filling::{Filling, filling, note_filled};
 pub(crate) use pauses::paused;
 pub use pauses::{Pause, pause, resume};
 pub use skips::{SkipError, Skipped, skip, skipped};
-pub use standing::{Check, Standing, standing};
+pub use standing::{Check, Standing, Unfinished, standing};
 pub use stops::Stop;
 pub(crate) use stops::{forget, note, stopped_at};

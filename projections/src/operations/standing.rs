@@ -16,6 +16,21 @@ pub struct Standing {
     pub skipped: i64,
     /// What was last found when its versions were compared with those of the log.
     pub check: Option<Check>,
+    /// What makes its rows again.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// A rebuild or a rollback that goes on, or was broken off.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Unfinished {
+    /// Which of both.
+    pub kind: String,
+    /// What it does next.
+    pub phase: String,
+    /// When it was begun.
+    pub started_at: DateTime<Utc>,
+    /// When it had come as far as it has.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// What a comparison found.
@@ -54,7 +69,11 @@ pub async fn standing(connection: &mut PgConnection, reader: &str) -> Result<Sta
         .await?;
     let check = sqlx::query_as("SELECT * FROM projection_checks WHERE reader = $1")
         .bind(reader)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let unfinished = sqlx::query_as("SELECT * FROM rebuilds WHERE reader = $1")
+        .bind(reader)
         .fetch_optional(connection)
         .await?;
-    Ok(Standing { stop, pause, skipped, check })
+    Ok(Standing { stop, pause, skipped, check, unfinished })
 }

@@ -35,7 +35,7 @@ const LOG: [(&str, &str); 11] = [
     ("outbox_epoch", "SELECT, UPDATE"),
 ];
 /// The same of the read models and what stands beside them.
-const READ_MODELS: [(&str, &str); 21] = [
+const READ_MODELS: [(&str, &str); 22] = [
     ("checkpoints", "SELECT, INSERT, UPDATE"),
     ("customers_v1", "SELECT, INSERT, UPDATE, DELETE"),
     ("forgotten_passwords", "SELECT, INSERT, DELETE"),
@@ -47,6 +47,7 @@ const READ_MODELS: [(&str, &str); 21] = [
     ("projection_pauses", "SELECT, INSERT, UPDATE, DELETE"),
     ("projection_skips", "SELECT, INSERT"),
     ("projection_stops", "SELECT, INSERT, UPDATE, DELETE"),
+    ("rebuilds", "SELECT"),
     ("session_owners", "SELECT, INSERT, UPDATE"),
     ("sessions", "SELECT, INSERT, UPDATE, DELETE"),
     ("sink_progress", "SELECT, INSERT, UPDATE"),

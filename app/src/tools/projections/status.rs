@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use event_store::reader::Reader;
-use projections::operations::{Check, Pause, Standing, Stop, standing};
+use projections::operations::{Check, Pause, Standing, Stop, Unfinished, standing};
 use projections::profile_cache::ProfileCache;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -108,7 +108,8 @@ impl Model {
     }
 
     fn json(&self) -> Value {
-        let Self { follower, standing: Standing { stop, pause, skipped, check }, rate, generation } = self;
+        let Self { follower, standing, rate, generation } = self;
+        let Standing { stop, pause, skipped, check, unfinished } = standing;
         let mut json = follower.json();
         json["state"] = self.state().into();
         json["eventsPerSecond"] = (*rate).into();
@@ -120,6 +121,7 @@ impl Model {
             |Pause { reason, who, since }| json!({ "reason": reason, "who": who, "since": time(*since) }),
         );
         json["checked"] = check.as_ref().map_or(Value::Null, check_json);
+        json["unfinished"] = unfinished.as_ref().map_or(Value::Null, unfinished_json);
         json
     }
 
@@ -137,7 +139,8 @@ impl Model {
 
     /// What has to be said in words.
     fn notes(&self) -> String {
-        let (name, Standing { stop, pause, skipped: _, check }) = (&self.follower.name, &self.standing);
+        let name = &self.follower.name;
+        let Standing { stop, pause, skipped: _, check, unfinished } = &self.standing;
         let mut text = String::new();
         // Writing to a text does not fail.
         if let Some(Pause { reason, who, since }) = pause {
@@ -169,6 +172,15 @@ impl Model {
                 ),
             };
         }
+        if let Some(Unfinished { kind, phase, started_at, updated_at }) = unfinished {
+            let _ = writeln!(
+                text,
+                "{name}: a {kind}, begun at {}, is {phase} since {}; where nobody goes on with it, `annuaire \
+                 projections rebuild … --cancel` gives it up",
+                time(*started_at),
+                time(*updated_at)
+            );
+        }
         text
     }
 }
@@ -195,4 +207,9 @@ fn check_json(check: &Check) -> Value {
         "examples": examples,
         "at": time(*checked_at),
     })
+}
+
+fn unfinished_json(unfinished: &Unfinished) -> Value {
+    let Unfinished { kind, phase, started_at, updated_at } = unfinished;
+    json!({ "kind": kind, "phase": phase, "since": time(*started_at), "updatedAt": time(*updated_at) })
 }
