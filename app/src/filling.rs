@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use event_store::postgres::PostgresStore;
 use event_store::{EventStore, Position};
+use futures::future::join_all;
 use projections::operations::{self, Filling};
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -13,25 +14,28 @@ use tokio::time::Instant;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// Rows of a log that grows have come to its end when they lag by no more than this.
+const NEAR: i64 = 1_000;
 /// Rows that were complete once and lag by more than this were kept by nobody for a while.
 const FAR: i64 = 10_000;
-/// These are not waited for while they stand still for longer than it takes another process to take over: they may
-/// have stopped, or pause.
-const STANDS_STILL: Duration = Duration::from_secs(6);
+/// These are not waited for while they stand still: they may have stopped, or pause. It is longer than another process
+/// takes to take over (5 s) and than any batch may take (30 s).
+const STANDS_STILL: Duration = Duration::from_secs(40);
 
 /// Returns once these read models can be read from.
 pub(crate) async fn wait(store: &PostgresStore, pool: &PgPool, readers: &[&'static str]) {
-    for reader in readers {
-        let mut waited = Waited::new(reader);
-        loop {
-            match waited.is_over(store, pool).await {
-                Ok(true) => break,
-                Ok(false) => {}
-                // It is said by those who need it.
-                Err(error) => tracing::debug!("Can't see how far {reader} is: {error}"),
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    join_all(readers.iter().map(|reader| wait_for(reader, store, pool))).await;
+}
+
+async fn wait_for(reader: &'static str, store: &PostgresStore, pool: &PgPool) {
+    let mut waited = Waited::new(reader);
+    loop {
+        match waited.is_over(store, pool).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => waited.is_out_of_sight(&error),
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -40,7 +44,7 @@ type Unknown = Box<dyn std::error::Error + Send + Sync>;
 /// A wait for one of them.
 struct Waited {
     reader: &'static str,
-    /// As far as the log was first.
+    /// As far as the log was first, or when the rows had come so far.
     upto: Option<Position>,
     at: Position,
     moved: Instant,
@@ -57,12 +61,17 @@ impl Waited {
             Some(upto) => upto,
             None => *self.upto.insert(store.head().await?),
         };
-        let filling = operations::filling(pool, self.reader).await?;
+        let filling = operations::filling(pool, self.reader, store.log()).await?;
         let at = filling.position();
         if at > self.at {
             (self.at, self.moved) = (at, Instant::now());
         }
         if at >= upto {
+            let head = store.head().await?;
+            if head.get() - at.get() > NEAR {
+                self.upto = Some(head);
+                return Ok(false);
+            }
             if !filling.filled {
                 operations::note_filled(pool, self.reader, store.log()).await?;
             }
@@ -84,11 +93,26 @@ impl Waited {
         filling.filled && (lag <= FAR || self.moved.elapsed() > STANDS_STILL)
     }
 
+    /// Nothing is known of the rows meanwhile, not that they stand still.
+    fn is_out_of_sight(&mut self, error: &Unknown) {
+        self.moved = Instant::now();
+        if self.is_time_to_tell() {
+            tracing::warn!("Not ready yet: can't see how far {} is filled: {error}", self.reader);
+        }
+    }
+
+    fn is_time_to_tell(&mut self) -> bool {
+        let is_time = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if is_time {
+            self.told = Some(Instant::now());
+        }
+        is_time
+    }
+
     fn tell(&mut self, upto: Position) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        if !self.is_time_to_tell() {
             return;
         }
-        self.told = Some(Instant::now());
         let Self { reader, at, .. } = self;
         tracing::info!(
             "Not ready yet: {reader} is filled up to position {at} of {upto}, by a process with the role projections \

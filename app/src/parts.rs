@@ -13,6 +13,7 @@ use messaging::outbox::kafka::{self, Kafka, KafkaOptions, TopicSettings};
 use messaging::outbox::{RedisStream, RedisStreamOptions};
 use messaging::routes;
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::Projection;
 use projections::customers::Customers;
 use projections::operations::Standing;
 use projections::profile_cache::{ProfileCache, Warmer};
@@ -53,6 +54,9 @@ pub(crate) struct Parts {
     pub(crate) readers: Vec<Started>,
     /// What runs beside them and may be dropped at any time.
     pub(crate) background: Vec<BoxFuture<'static, ()>>,
+    /// What goes by the rows of read models: begun once these are filled.
+    pub(crate) asking: Vec<Started>,
+    pub(crate) models: [&'static str; 2],
 }
 
 impl Parts {
@@ -72,6 +76,7 @@ impl Parts {
         // Who has nothing else to do is of no use without what it writes to.
         let essential = !has(Role::Api);
         let (mut readers, mut sinks) = (Vec::<Started>::new(), Vec::new());
+        let mut asking = Vec::<Started>::new();
         let mut background = measurements(store, &pool);
         let mut probes: Vec<Box<dyn Probe>> =
             vec![Box::new(EventLog(store.clone())), Box::new(command_api::Postgres(pool.clone()))];
@@ -127,7 +132,7 @@ impl Parts {
             let (reader, status) = inbound::wire(config, servers, store, &pool, models);
             probes.push(Box::new(Consumer { status, essential }));
             background.push(figures::count_inbound_letters(store.pool().clone()).boxed());
-            readers.push(reader);
+            asking.push(reader);
         }
         for Sink { progress, reader } in sinks {
             background.push(measured(&progress, &log));
@@ -164,10 +169,15 @@ impl Parts {
         };
         if has(Role::Api) {
             figures::begin_commands();
-            background.extend(auth::work(&config.auth, &api));
+            asking.extend(auth::work(&config.auth, &api).into_iter().map(until_stopped));
         }
-        Ok(Self { api, readers, background })
+        Ok(Self { api, readers, background, asking, models: [Users::NAME, Customers::NAME] })
     }
+}
+
+/// Work that may be dropped at any time.
+pub(crate) fn until_stopped(work: BoxFuture<'static, ()>) -> Started {
+    Box::new(|stop| stop.run_until_cancelled_owned(work).map(|_| ()).boxed())
 }
 
 /// What is looked at again and again for the figures.

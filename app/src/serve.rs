@@ -8,9 +8,6 @@ use command_api::auth::AuthMode;
 use command_api::{RateLimit, Transport};
 use event_store::UuidV7;
 use futures::FutureExt;
-use projections::Projection;
-use projections::customers::Customers;
-use projections::users::Users;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +69,7 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
         store = startup::open_log(config, &urls) => Arc::new(store?),
         () = stop.cancelled() => return Ok(()),
     };
-    let Parts { api, readers, background } =
+    let Parts { api, readers, background, asking, models } =
         Parts::wire(config, servers, &urls, &store, metrics.clone(), transport, &address).await?;
     let (readiness, pool) = (api.readiness.clone(), api.pool.clone());
 
@@ -91,16 +88,19 @@ async fn serve(config: &Config, servers: &Servers, stop: &CancellationToken) -> 
     }
     let maintained = store.clone();
     tasks.spawn(end.clone().run_until_cancelled_owned(async move { maintained.maintain().await }));
-    tasks.close();
 
-    let is_api = config.roles.contains(Role::Api);
-    let rows = filling::wait(&store, &pool, &[Users::NAME, Customers::NAME]);
-    if !is_api || stop.run_until_cancelled(rows).await.is_some() {
+    let rows = filling::wait(&store, &pool, &models);
+    if asking.is_empty() || stop.run_until_cancelled(rows).await.is_some() {
+        for work in asking {
+            tasks.spawn(work(end.clone()));
+        }
+        let is_api = config.roles.contains(Role::Api);
         let router = if is_api { command_api::router(api) } else { command_api::operations_router(api) };
         let _starting = current.send_replace(router);
         // Nobody has to read it: a closed terminal is no reason to stop.
         let _ = writeln!(std::io::stdout(), "{}", Banner { config, address: &address, servers });
     }
+    tasks.close();
     let draining = async {
         stop.cancelled().await;
         readiness.drain();

@@ -4,7 +4,7 @@ use event_store::MIGRATOR;
 use serde_json::Value;
 use sqlx::PgPool;
 
-use crate::server::{annuaire, url};
+use crate::server::{annuaire, eventually, url};
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -86,6 +86,34 @@ async fn a_schema_that_was_not_migrated_stops_the_start(pool: PgPool) {
     let migrated: i64 =
         sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.unwrap();
     assert_eq!(usize::try_from(migrated).unwrap(), MIGRATOR.iter().count());
+}
+
+/// A rebuild reads checkpoints for as long as its report takes.
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_migration_does_not_make_others_queue_behind_it(pool: PgPool) {
+    let undone = "ALTER TABLE checkpoints DROP COLUMN filled;
+         ALTER TABLE rebuild.checkpoints DROP COLUMN filled;
+         ALTER TABLE previous.checkpoints DROP COLUMN filled;
+         DELETE FROM _sqlx_migrations WHERE version = 20261124000004";
+    sqlx::raw_sql(undone).execute(&pool).await.unwrap();
+    let mut reading = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM checkpoints").execute(&mut *reading).await.unwrap();
+    let variables = [("DATABASE_URL", url(&pool))];
+    let migrating = tokio::spawn(async move {
+        run(&["migrate"], &variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await
+    });
+    let is_queued = async || {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+             AND relation = 'checkpoints'::regclass
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap()
+    };
+    eventually("it waits", is_queued).await;
+    eventually("it gives way", async || !is_queued().await).await;
+    reading.commit().await.unwrap();
+    let (code, _, said) = migrating.await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Somebody is in the way") && said.contains("filled"), "{said}");
 }
 
 #[sqlx::test]

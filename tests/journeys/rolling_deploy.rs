@@ -31,14 +31,24 @@ impl Setting {
 
     /// Begins to start a process; answers with its address, too.
     fn starts(&self, version: PathBuf, roles: &str) -> (String, JoinHandle<Arc<Server>>) {
+        self.starts_with(version, roles, &[])
+    }
+
+    fn starts_with(
+        &self,
+        version: PathBuf,
+        roles: &str,
+        more: &[(&'static str, &str)],
+    ) -> (String, JoinHandle<Arc<Server>>) {
         let port = annuaire::local::free_port().unwrap().to_string();
-        let variables = [
+        let mut variables = vec![
             ("DATABASE_URL", url(&self.pool)),
             ("REDIS_URL", self.redis.url()),
             ("ROLES", roles.to_owned()),
             ("AUTO_MIGRATE", "true".to_owned()),
             ("AUTH_USER_SERVICE_PORT", port.clone()),
         ];
+        variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let server = tokio::spawn(async move {
             let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
             Arc::new(Server::start_version(&version, &variables).await)
@@ -139,8 +149,24 @@ async fn without_its_wait_the_next_version_knows_nobody(pool: PgPool) {
     setting.tool(&next_program(), &["migrate"]).await;
     setting.hold_up(true).await;
     setting.is_filled("users_v2").await;
-    let next = setting.start(next_program()).await;
-    assert_eq!(status(&next.base, "/u-0").await, 404);
+    let (old, next) = tokio::join!(setting.start(program()), setting.start(next_program()));
+    assert_eq!((status(&old.base, "/u-0").await, status(&next.base, "/u-0").await), (200, 404));
+}
+
+/// By those it has not filled in yet there is none.
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn the_next_version_knows_that_there_is_an_administrator(pool: PgPool) {
+    let setting = Setting { pool: pool.clone(), redis: Redis::start().await };
+    let founding = [("ADMIN_MATRICULE", "A1"), ("ADMIN_PASSWORD", "a long enough secret")];
+    let old = setting.starts_with(program(), "api,projections", &founding).1.await.unwrap();
+    eventually("it has an administrator", async || old.log().contains("Made A1 an administrator")).await;
+    setting.hold_up(true).await;
+    let founding = [("ADMIN_MATRICULE", "B2"), ("ADMIN_PASSWORD", "a long enough secret")];
+    let (address, next) = setting.starts_with(next_program(), "api,projections", &founding);
+    eventually("it fills its rows", async || is_starting(&address).await).await;
+    setting.hold_up(false).await;
+    let next = next.await.unwrap();
+    eventually("it knows", async || next.log().contains("There is an administrator already")).await;
 }
 
 #[sqlx::test(migrator = "MIGRATOR")]

@@ -38,7 +38,9 @@ pub(crate) fn url(pool: &PgPool) -> String {
 
 /// The next version of the program, as `.ci/next` builds it.
 pub(crate) fn next_program() -> PathBuf {
-    program().with_file_name("annuaire-next")
+    let next = program().with_file_name("annuaire-next");
+    assert!(next.exists(), "it is not built: run `make next`");
+    next
 }
 
 /// `annuaire` with nothing in its environment but this.

@@ -9,7 +9,7 @@ use event_store::{Clock, EventStore, LogId, Position};
 use redis::aio::ConnectionManager;
 use redis::{InfoDict, RedisError};
 use sqlx::PgPool;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::entries::Entry;
@@ -40,7 +40,7 @@ pub(super) struct Expected {
 /// Goes through all rows of users, some at a time. The next ones are read meanwhile.
 pub(super) struct Pages {
     pool: PgPool,
-    next: AbortOnDropHandle<Result<Option<Page>, sqlx::Error>>,
+    next: Option<AbortOnDropHandle<Result<Option<Page>, sqlx::Error>>>,
     /// How many rows there were.
     pub(super) rows: usize,
 }
@@ -54,15 +54,15 @@ struct Page {
 
 impl Pages {
     pub(super) fn new(pool: &PgPool) -> Self {
-        Self { pool: pool.clone(), next: begin(pool.clone(), String::new()), rows: 0 }
+        Self { pool: pool.clone(), next: Some(begin(pool.clone(), String::new())), rows: 0 }
     }
 
     /// What the next rows say, and a position that they are right up to, at least: an event that is not in them
     /// has a later one. [`None`] behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<(Vec<Expected>, Position)>, Failure> {
-        let read = (&mut self.next).await.map_err(|e| Failure::passing(e.to_string()))?;
-        let Some(Page { expected, position, rows, last }) = read? else { return Ok(None) };
-        self.next = begin(self.pool.clone(), last);
+        let Some(next) = self.next.take() else { return Ok(None) };
+        let Some(Page { expected, position, rows, last }) = ended(next.await)? else { return Ok(None) };
+        self.next = Some(begin(self.pool.clone(), last));
         self.rows += rows;
         Ok(Some((expected, position)))
     }
@@ -77,8 +77,23 @@ fn begin(pool: PgPool, after: String) -> AbortOnDropHandle<Result<Option<Page>, 
     }))
 }
 
+/// What a task came to; its panic is the caller's.
+fn ended<T, E>(ended: Result<Result<T, E>, JoinError>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    match ended {
+        Ok(result) => Ok(result?),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(cancelled) => Err(Failure::passing(cancelled.to_string())),
+        },
+    }
+}
+
 /// Writes entries, some calls at a time, each by a task of its own: to make them takes almost as long as to carry
-/// them out.
+/// them out. They may come in any order: entries of one name that differ do so by an event behind the position of the
+/// earlier one, and the reader of the cache writes that event.
 struct Writes {
     writer: Writer,
     under_way: JoinSet<Result<(), RedisError>>,
@@ -111,8 +126,7 @@ impl Writes {
     }
 
     async fn one_ends(&mut self) -> Result<(), Failure> {
-        let Some(ended) = self.under_way.join_next().await else { return Ok(()) };
-        Ok(ended.map_err(|e| Failure::passing(e.to_string()))??)
+        self.under_way.join_next().await.map_or(Ok(()), ended)
     }
 }
 

@@ -11,12 +11,15 @@ use crate::server::{Server, answer, eventually, header};
 /// How many users there are; nobody changes the last of them.
 pub(crate) const USERS: usize = 2_000;
 const LOADS: usize = 8;
+/// Each waits for seconds.
+const TRIES: usize = 20;
 const UNCHANGED: usize = USERS - 1;
 
 struct Shared {
     servers: RwLock<Vec<Arc<Server>>>,
     stop: AtomicBool,
-    done: AtomicUsize,
+    /// How much each has done.
+    done: [AtomicUsize; LOADS],
 }
 
 impl Shared {
@@ -35,7 +38,7 @@ impl Callers {
         let shared = Arc::new(Shared {
             servers: RwLock::new(servers),
             stop: AtomicBool::new(false),
-            done: AtomicUsize::new(0),
+            done: std::array::from_fn(|_| AtomicUsize::new(0)),
         });
         let callers = (0..LOADS).map(|part| tokio::spawn(work(shared.clone(), part))).collect();
         Self { shared, callers }
@@ -57,20 +60,25 @@ impl Callers {
 
     /// Returns once each has done more.
     pub(crate) async fn have_gone_on(&self) {
-        let before = self.shared.done.load(Ordering::Relaxed);
+        let before = self.done();
         eventually("callers go on", async || {
             self.callers.iter().any(JoinHandle::is_finished)
-                || self.shared.done.load(Ordering::Relaxed) > before + 20 * LOADS
+                || self.done().iter().zip(&before).all(|(now, before)| *now > before + 10)
         })
         .await;
     }
 
+    fn done(&self) -> Vec<usize> {
+        self.shared.done.iter().map(|done| done.load(Ordering::Relaxed)).collect()
+    }
+
     pub(crate) async fn end(self) {
+        let done: usize = self.done().iter().sum();
         self.shared.stop.store(true, Ordering::Relaxed);
         for caller in self.callers {
             caller.await.unwrap();
         }
-        println!("{} changes, each read as it was left", self.shared.done.load(Ordering::Relaxed));
+        println!("{done} changes, each read as it was left");
     }
 }
 
@@ -94,17 +102,18 @@ async fn work(shared: Arc<Shared>, part: usize) {
         assert_eq!((status, &user["nom"]), (200, &json!("Changed")), "{user}");
         let (status, page) = answer(shared.any().get("/all?limit=20")).await;
         assert_eq!((status, page.as_array().map(Vec::len)), (200, Some(20)), "{page}");
-        shared.done.fetch_add(1, Ordering::Relaxed);
+        shared.done[part].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// What a process answers that has come as far; whoever has not says so.
 async fn read(shared: &Shared, path: &str, position: &str) -> Value {
-    loop {
+    for _ in 0..TRIES {
         let (status, body) = answer(shared.any().get(path).header("x-min-position", position)).await;
         if status == 200 {
             return body;
         }
         assert_eq!(status, 503, "{body}");
     }
+    panic!("{path} is never as of {position}");
 }
