@@ -92,8 +92,8 @@ struct Services {
 impl Services {
     async fn start(arguments: &Arguments, dir: &Path) -> Result<Self, LocalError> {
         let wanted = |service| arguments.only.is_empty() || arguments.only.contains(&service);
-        // Each test has a database and a pool of its own, and many run at once.
-        let options = Options { max_connections: 300 };
+        // Each test has a database and a pool of its own, and some have three processes, each with dozens of connections.
+        let options = Options { max_connections: 1_000 };
         let any_port = RedisOptions { port: Some(0) };
         let (postgres, redis, kafka) = tokio::try_join!(
             if_wanted(wanted(Service::Postgres), Postgres::start_with(dir, options)),
